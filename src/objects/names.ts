@@ -1,0 +1,59 @@
+/**
+ * The grammar of names and URIs of registered objects, shared by every noun.
+ */
+import { z } from 'zod';
+
+/** Names of objects: also client ids, so no colon (a colon separates a trusted issuer's short name from its `sub`). */
+export const objectName = z
+  .string()
+  .regex(
+    /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/,
+    'must be 1 to 63 letters, digits, ".", "_" or "-", and start with a letter or digit',
+  );
+
+/** A scope token (RFC 6749 §3.3), without characters that would need escapes in policies. */
+export const scopeName = z
+  .string()
+  .regex(
+    /^[A-Za-z0-9][A-Za-z0-9._:/*-]{0,127}$/,
+    'must be 1 to 128 letters, digits or "._:/*-", and start with a letter or digit',
+  );
+
+/**
+ * The one form in which a target URI is compared (RFC 8707 §2: absolute, no fragment). Scheme and host in lower case,
+ * default port removed, a trailing slash ignored. `undefined` for what is not an absolute URI without a fragment.
+ */
+export function canonicalTarget(uri: string): string | undefined {
+  if (uri.length > 2048 || /[\s\\#]/.test(uri) || !/^[A-Za-z][A-Za-z0-9+.-]*:[^\s]/.test(uri)) return undefined;
+  if (!/^https?:/i.test(uri)) return uri;
+  if (!URL.canParse(uri)) return undefined;
+  const url = new URL(uri);
+  if (url.username !== '' || url.password !== '') return undefined;
+  const path = url.pathname.endsWith('/') ? url.pathname.slice(0, -1) : url.pathname;
+  return `${url.protocol}//${url.host}${path}${url.search}`;
+}
+
+/** A target URI as it is written in configuration; kept as written, compared in its canonical form. */
+export const targetUri = z
+  .string()
+  .max(2048)
+  .refine(
+    (uri) => canonicalTarget(uri) !== undefined,
+    'must be an absolute URI without a fragment, user name or white space',
+  );
+
+/** https anywhere; http only where the object is marked `internal` and the host is loopback (checked by its noun). */
+export const remoteUrl = z
+  .string()
+  .max(2048)
+  .refine(
+    (uri) => URL.canParse(uri) && /^https?:\/\//.test(uri) && !uri.includes('#'),
+    'must be an http(s) URL without a fragment',
+  );
+
+const LOOPBACK = /^(localhost|127(\.\d{1,3}){3}|\[::1\])$/;
+
+/** Is this URL's host the loopback interface? */
+export function isLoopbackUrl(url: string): boolean {
+  return URL.canParse(url) && LOOPBACK.test(new URL(url).hostname);
+}

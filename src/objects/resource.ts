@@ -1,0 +1,54 @@
+/**
+ * Resource: a protected resource (RFC 8707, RFC 9728), an MCP server by its canonical URI.
+ */
+import { z } from 'zod';
+import { objectName, scopeName, targetUri } from './names.ts';
+
+export const MAX_TOKEN_LIFETIME_SECONDS = 900;
+
+const callEdge = z.strictObject({
+  resource: objectName.describe('The resource that may be called, by its name'),
+  needs: z.array(scopeName).min(1).describe('Scopes here that the presented token must all have'),
+  gives: z.array(scopeName).min(1).describe('Scopes there that can be asked for'),
+});
+
+export const resourceSpec = z
+  .strictObject({
+    name: objectName,
+    uri: targetUri.describe('Canonical URI: the `aud` of its tokens'),
+    aliases: z.array(targetUri).max(20).default([]),
+    description: z.string().max(1000).optional(),
+    scopes: z.record(scopeName, z.string().max(1000)).describe('Scopes and what each allows'),
+    default_scopes: z.array(scopeName).default([]).describe('Asked for when a request names no scope'),
+    served_by: z.array(objectName).default([]).describe('The clients that are this resource'),
+    calls: z.array(callEdge).max(100).default([]),
+    audience_group: objectName
+      .optional()
+      .describe('Resources of one group may share one token; their scope names must differ'),
+    lifetime_seconds: z.number().int().min(10).max(MAX_TOKEN_LIFETIME_SECONDS).default(300),
+    signing_algorithm: z.enum(['ES256', 'RS256']).default('ES256'),
+    demo: z.boolean().default(false),
+  })
+  .superRefine((spec, context) => {
+    spec.default_scopes.forEach((scope, index) => {
+      if (!(scope in spec.scopes))
+        context.addIssue({
+          code: 'custom',
+          path: ['default_scopes', index],
+          message: `"${scope}" is not among scopes`,
+        });
+    });
+    spec.calls.forEach((edge, index) => {
+      edge.needs.forEach((scope, at) => {
+        if (!(scope in spec.scopes))
+          context.addIssue({
+            code: 'custom',
+            path: ['calls', index, 'needs', at],
+            message: `"${scope}" is not among scopes`,
+          });
+      });
+    });
+  });
+
+export type Resource = z.infer<typeof resourceSpec>;
+export type CallEdge = z.infer<typeof callEdge>;
