@@ -10,7 +10,7 @@ import canonicalizeModule from 'canonicalize';
 // A CommonJS module whose types name a default export that it does not have at run time: the function is the module.
 const canonicalize = canonicalizeModule as unknown as (value: unknown) => string | undefined;
 
-export const RECORD_VERSION = 1;
+export const RECORD_VERSION = 1 as const;
 
 /** What happened. `noise` = refusals of unauthenticated callers, counted; `undelivered` = committed, never answered. */
 export type RecordKind = 'issued' | 'refused' | 'failed' | 'undelivered' | 'noise' | 'changed';

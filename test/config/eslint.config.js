@@ -20,6 +20,22 @@ export default tseslint.config(
     rules: { 'no-console': 'off' },
   },
   {
+    // Marked as deprecated only so that it stands out: plain HTTP to an issuer on loopback.
+    files: ['deploy/**', 'test/**', 'conformance/**'],
+    rules: {
+      '@typescript-eslint/no-deprecated': [
+        'error',
+        {
+          allow: ['openid-client', 'oauth4webapi'].map((name) => ({
+            from: 'package',
+            package: name,
+            name: 'allowInsecureRequests',
+          })),
+        },
+      ],
+    },
+  },
+  {
     // Tests hand the server wrong shapes on purpose, and read JSON whose shape is what they assert.
     files: ['test/**'],
     rules: {

@@ -1,7 +1,28 @@
+import { resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitest/config';
+import type { Plugin } from 'vitest/config';
+import { mutants } from '../mutants/mutants.mjs';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+
+/** Replaces one check of the source with a broken one, to see the tests fail (`test/mutants/run.mjs`). */
+function mutantPlugin(id: string): Plugin {
+  const mutant = mutants.find((entry) => entry.id === id);
+  if (mutant === undefined) throw new Error(`no mutant ${id}`);
+  const file = resolve(root, mutant.file);
+  return {
+    name: 'mutant',
+    enforce: 'pre',
+    transform: (code, path) => (path.split('?')[0] === file ? code.replace(mutant.find, () => mutant.replace) : undefined),
+  };
+}
+
+const mutantId = process.env['CAMBIST_MUTANT'];
 
 export default defineConfig({
-  root: new URL('../..', import.meta.url).pathname,
+  root,
+  plugins: mutantId === undefined ? [] : [mutantPlugin(mutantId)],
   test: {
     include: ['test/**/*.test.ts', 'conformance/**/*.test.ts'],
     testTimeout: 30_000,

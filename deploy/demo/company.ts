@@ -1,0 +1,154 @@
+/**
+ * The demo company, running: its identity provider, Cambist with the objects of `company.yaml` entered through the
+ * command line, and a client secret for each agent and server. Everything listens on loopback and lives in `.cambist/`.
+ */
+import { existsSync, readFileSync, rmSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { startCambist } from './cambist-process.ts';
+import type { CambistProcess } from './cambist-process.ts';
+import { startIdentityProvider } from './identity-provider.ts';
+import type { IdentityProvider } from './identity-provider.ts';
+import { loadIdentities, makePrivateFolder, writePrivately } from './identities.ts';
+import type { DemoIdentities } from './identities.ts';
+import { signIn } from './sign-in.ts';
+
+/** Where things are, relative to the clone: the printed commands use the same paths. */
+export const PLACES = {
+  data: '.cambist',
+  folder: '.cambist/demo',
+  identities: '.cambist/demo/identities.json',
+  config: '.cambist/demo/cambist.yaml',
+  objects: '.cambist/demo/company.yaml',
+  log: '.cambist/demo/cambist.log',
+  idToken: '.cambist/demo/ada.id_token',
+} as const;
+
+const OBJECTS_FILE = 'deploy/demo/company.yaml';
+const PROVIDER_PORT = 9400;
+const CAMBIST_PORT = 8080;
+const PORTS_TRIED = 20;
+const CLIENTS = ['travel-agent', 'notes-agent', 'notes-server', 'calendar-server'];
+const RELYING_PARTY = { id: 'travel-portal', redirectUri: 'https://portal.demo.example/callback' };
+export const ID_TOKEN_LIFETIME_SECONDS = 600;
+
+export interface Company {
+  readonly provider: IdentityProvider;
+  readonly cambist: CambistProcess;
+  /** True when this start made the data folder. */
+  readonly first: boolean;
+  /** Signs Ada in at the identity provider: a fresh ID token for the travel portal, also written to its file. */
+  signAdaIn(): Promise<string>;
+  secretOf(clientId: string): string;
+  stop(): Promise<void>;
+}
+
+/** Where the secret of a client lies. */
+export function secretFile(clientId: string): string {
+  return `${PLACES.folder}/${clientId}.secret`;
+}
+
+/** Starts everything. What was started is stopped again when a later part fails. */
+export async function startCompany(): Promise<Company> {
+  const first = !existsSync(`${PLACES.data}/data`);
+  makePrivateFolder(PLACES.data);
+  // Secrets of an earlier database open nothing in a new one.
+  if (first) for (const id of CLIENTS) rmSync(secretFile(id), { force: true });
+  const identities = loadIdentities(PLACES.identities);
+  const provider = await startProvider(identities);
+  try {
+    const cambist = await startService();
+    try {
+      await enterObjects(cambist, provider.issuer);
+    } catch (error) {
+      await cambist.stop();
+      throw error;
+    }
+    return {
+      provider,
+      cambist,
+      first,
+      signAdaIn: async () => {
+        const { idToken } = await signIn({
+          issuer: provider.issuer,
+          clientId: RELYING_PARTY.id,
+          clientSecret: identities.portalSecret,
+          redirectUri: RELYING_PARTY.redirectUri,
+          username: 'ada',
+          password: identities.adaPassword,
+        });
+        writePrivately(PLACES.idToken, idToken);
+        return idToken;
+      },
+      secretOf: (clientId) => readFileSync(secretFile(clientId), 'utf8').trim(),
+      stop: async () => {
+        await cambist.stop();
+        await provider.stop();
+        rmSync(PLACES.idToken, { force: true });
+      },
+    };
+  } catch (error) {
+    await provider.stop();
+    throw error;
+  }
+}
+
+async function startProvider(identities: DemoIdentities): Promise<IdentityProvider> {
+  return startIdentityProvider({
+    port: await freePort(PROVIDER_PORT),
+    algorithm: 'RS256',
+    signingKey: identities.providerKey,
+    cookieKey: identities.cookieKey,
+    people: [
+      {
+        sub: 'ada',
+        password: identities.adaPassword,
+        claims: { name: 'Ada Lovelace', email: 'ada@corp.example', groups: ['staff', 'engineering'] },
+      },
+    ],
+    relyingParties: [{ ...RELYING_PARTY, secret: identities.portalSecret }],
+    idTokenLifetimeSeconds: ID_TOKEN_LIFETIME_SECONDS,
+  });
+}
+
+async function startService(): Promise<CambistProcess> {
+  const port = await freePort(CAMBIST_PORT);
+  const config = [
+    '# Written by the demo at each start.',
+    `listen: { host: 127.0.0.1, port: ${port} }`,
+    'data_dir: ..',
+    'node_name: demo',
+    '',
+  ];
+  writePrivately(PLACES.config, config.join('\n'));
+  return startCambist({ port, configFile: PLACES.config, logFile: PLACES.log });
+}
+
+/** What an operator does by hand: apply the file, then make a secret for each client that has none yet. */
+async function enterObjects(cambist: CambistProcess, providerIssuer: string): Promise<void> {
+  const objects = readFileSync(OBJECTS_FILE, 'utf8');
+  writePrivately(PLACES.objects, objects.replace(`http://127.0.0.1:${PROVIDER_PORT}`, providerIssuer));
+  await cambist.command('apply', '-f', PLACES.objects);
+  for (const id of CLIENTS) {
+    if (!existsSync(secretFile(id))) await cambist.command('client', 'secret', id, '--out', secretFile(id));
+  }
+}
+
+/** The wanted port of loopback, or the next one that nobody uses. */
+async function freePort(wanted: number): Promise<number> {
+  for (let port = wanted; port < wanted + PORTS_TRIED; port++) if (await isFree(port)) return port;
+  throw new Error(`ports ${wanted} to ${wanted + PORTS_TRIED - 1} of 127.0.0.1 are all in use`);
+}
+
+function isFree(port: number): Promise<boolean> {
+  const probe = createServer();
+  return new Promise((resolve) => {
+    probe.once('error', () => {
+      resolve(false);
+    });
+    probe.listen(port, '127.0.0.1', () => {
+      probe.close(() => {
+        resolve(true);
+      });
+    });
+  });
+}

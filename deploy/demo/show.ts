@@ -1,0 +1,110 @@
+/**
+ * The main job, done for real over HTTP and shown: Ada's ID token goes in, a token for one MCP server comes out; the
+ * same agent is refused what it may not have; both left a record that says why.
+ */
+import { performance } from 'node:perf_hooks';
+import type { Company } from './company.ts';
+import { table } from './terminal.ts';
+import type { Terminal } from './terminal.ts';
+
+export const CALENDAR = 'https://calendar.demo.example/mcp';
+export const NOTES = 'https://notes.demo.example/mcp';
+const TOKEN_EXCHANGE = 'urn:ietf:params:oauth:grant-type:token-exchange';
+const ID_TOKEN = 'urn:ietf:params:oauth:token-type:id_token';
+
+type Claims = Readonly<Record<string, unknown>>;
+
+interface Outcome {
+  readonly status: number;
+  readonly body: Claims;
+  readonly requestId: string;
+  readonly tookMs: number;
+}
+
+/** Request ids of what was shown. */
+export interface Shown {
+  readonly permitted: string;
+  readonly denied: string;
+}
+
+/** Runs the show. Throws when the permit was refused or the denial was not. */
+export async function show(company: Company, terminal: Terminal): Promise<Shown> {
+  const { line, bold, dim, good, bad } = terminal;
+  const idToken = await company.signAdaIn();
+  line(`${bold('1. Ada signs in once')} at her company's identity provider (authorization code + PKCE): an ID token.`);
+  line();
+
+  const permitted = await exchange(company, idToken, CALENDAR, 'calendar:read calendar:write');
+  line(bold('2. travel-agent exchanges it for a token that is good at one MCP server, the calendar'));
+  if (permitted.status !== 200) throw new Error(`the exchange was refused: ${JSON.stringify(permitted.body)}`);
+  const issued = decode(String(permitted.body['access_token']));
+  line(`   ${good(`HTTP ${permitted.status}`)} ${dim(`in ${permitted.tookMs.toFixed(0)} ms`)}`);
+  for (const row of compare(decode(idToken), issued)) line(`   ${row}`);
+  line();
+
+  const denied = await exchange(company, idToken, NOTES, 'notes:read');
+  line(bold("3. The same agent asks for Ada's notes, which are none of its business"));
+  if (denied.status === 200) throw new Error('the exchange that policy forbids was permitted');
+  line(`   ${bad(`HTTP ${denied.status}`)} ${JSON.stringify(denied.body)}`);
+  line(`   ${dim('The agent learns no more than that. The operator asks:')} cambist explain ${denied.requestId}`);
+  for (const text of lines(await company.cambist.command('explain', denied.requestId))) line(`     ${text}`);
+  line();
+
+  line(bold('4. Both left a record, written in the same transaction as what they record'));
+  for (const { requestId } of [permitted, denied]) {
+    const record = JSON.parse(await company.cambist.command('explain', requestId, '--json')) as Claims;
+    for (const text of summarise(record)) line(`   ${text}`);
+  }
+  line();
+  return { permitted: permitted.requestId, denied: denied.requestId };
+}
+
+async function exchange(company: Company, subjectToken: string, resource: string, scope: string): Promise<Outcome> {
+  const credentials = Buffer.from(`travel-agent:${company.secretOf('travel-agent')}`).toString('base64');
+  const beganAt = performance.now();
+  const response = await fetch(`${company.cambist.issuer}/oauth2/token`, {
+    method: 'POST',
+    headers: { authorization: `Basic ${credentials}` },
+    body: new URLSearchParams({
+      grant_type: TOKEN_EXCHANGE,
+      subject_token: subjectToken,
+      subject_token_type: ID_TOKEN,
+      resource,
+      scope,
+    }),
+  });
+  const body = (await response.json()) as Claims;
+  return {
+    status: response.status,
+    body,
+    requestId: response.headers.get('cambist-request-id') ?? '',
+    tookMs: performance.now() - beganAt,
+  };
+}
+
+/** The claims of a JWT. Only for showing: nothing here decides by them. */
+function decode(jwt: string): Claims {
+  return JSON.parse(Buffer.from(jwt.split('.')[1] ?? '', 'base64url').toString('utf8')) as Claims;
+}
+
+function compare(before: Claims, after: Claims): string[] {
+  const names = ['iss', 'sub', 'act', 'client_id', 'aud', 'scope', 'exp', 'groups', 'email'];
+  const rows = names.map((name) => [name, display(name, before), display(name, after)]);
+  return table([['', 'what went in: ID token', 'what came out: access token'], ...rows]);
+}
+
+function display(name: string, claims: Claims): string {
+  const value = claims[name];
+  if (value === undefined) return '-';
+  if (name === 'exp') return `in ${Number(value) - Number(claims['iat'])} s`;
+  if (Array.isArray(value)) return value.join(', ');
+  return typeof value === 'string' ? value : JSON.stringify(value);
+}
+
+function lines(text: string): string[] {
+  return text.trimEnd().split('\n');
+}
+
+function summarise(record: Claims): string[] {
+  return lines(JSON.stringify(record));
+}

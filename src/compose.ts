@@ -1,0 +1,260 @@
+/**
+ * The composition root: the one place that knows every room and builds them into a service. `main.ts` runs it as a
+ * process, tests run it in theirs.
+ */
+import { readFileSync } from 'node:fs';
+import type { Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { v7 as uuidv7 } from 'uuid';
+import { openPerson } from './audit/personal.ts';
+import type { PersonalFields } from './audit/personal.ts';
+import { canonicalBytes, RECORD_VERSION } from './audit/record.ts';
+import type { RecordKind, RecordRow } from './audit/record.ts';
+import { createAuthenticator } from './clients/authenticate.ts';
+import { systemClock } from './core/clock.ts';
+import type { Clock } from './core/clock.ts';
+import type { Logger } from './core/log.ts';
+import { PATHS } from './core/protocol.ts';
+import { createDecider } from './exchange/decision.ts';
+import { createDispatch } from './exchange/dispatch.ts';
+import type { Grant } from './exchange/grant.ts';
+import { clientCredentialsGrant } from './exchange/grants/client-credentials.ts';
+import { tokenExchangeGrant } from './exchange/grants/token-exchange.ts';
+import { createNoise } from './exchange/noise.ts';
+import type { Party } from './exchange/party.ts';
+import { createPresentedVerifier } from './exchange/presented.ts';
+import type { IssuedToken } from './exchange/presented.ts';
+import { createRoad } from './exchange/road.ts';
+import type { Phase } from './exchange/road.ts';
+import { createPublicServer, drainServer } from './http/server.ts';
+import { openKeyRing } from './keys/ring.ts';
+import { createFetcher } from './net/fetcher.ts';
+import { registryOf } from './objects/registry.ts';
+import { createPolicyEngine } from './policy/engine.ts';
+import { createClientSecrets } from './store/client-secrets.ts';
+import { createCommitter } from './store/commits.ts';
+import type { Database } from './store/database.ts';
+import { createEnvelope } from './store/envelope.ts';
+import { openInstance } from './store/instance.ts';
+import { createIssuedTokens } from './store/issued.ts';
+import type { IssuedTokens } from './store/issued.ts';
+import { ensureAuditPartitions } from './store/migrate.ts';
+import { createObjectStore } from './store/objects.ts';
+import { createPersonKeys } from './store/persons.ts';
+import type { PersonKeys } from './store/persons.ts';
+import { createRecordReader } from './store/records.ts';
+import { createSigningKeys } from './store/signing-keys.ts';
+import { createKeySets } from './trust/key-sets.ts';
+
+/** Every grant there is. A further one is a file in `exchange/grants/` and a name here. */
+const GRANTS: readonly Grant[] = [clientCredentialsGrant, tokenExchangeGrant];
+
+const DRAIN_TIMEOUT_MS = 20_000;
+
+export interface ServiceParts {
+  readonly issuer: string;
+  readonly nodeName: string;
+  /** Runs as the runtime role, migrated already. */
+  readonly database: Database;
+  /** Key-encryption key, 32 bytes. */
+  readonly keyEncryptionKey: Uint8Array;
+  readonly logger: Logger;
+  readonly clock?: Clock;
+  /** Told what each step of the road cost. */
+  readonly observe?: (phase: Phase, durationMs: number) => void;
+}
+
+export interface Service {
+  readonly server: Server;
+  readonly objects: ReturnType<typeof createObjectStore>;
+  readonly clientSecrets: ReturnType<typeof createClientSecrets>;
+  readonly records: ReturnType<typeof createRecordReader>;
+  readonly persons: PersonKeys;
+  /** Writes a record of something that was changed here. */
+  recordChange(change: Readonly<Record<string, unknown>>): Promise<void>;
+  /** The personal fields of a record, where the person was not erased. */
+  openPersons(row: {
+    readonly id: string;
+    readonly canonical: Uint8Array;
+  }): Promise<readonly (PersonalFields & { readonly ref: string })[]>;
+  listen(host: string, port: number): Promise<AddressInfo>;
+  /** Lets what is in flight finish, records the rest, closes everything but the database. */
+  stop(): Promise<void>;
+}
+
+/** Builds a service over a database that is open and migrated. */
+export async function composeService(parts: ServiceParts): Promise<Service> {
+  const { issuer, database, logger, nodeName } = parts;
+  const clock = parts.clock ?? systemClock;
+  const envelope = createEnvelope(parts.keyEncryptionKey);
+  const instance = await openInstance(database, envelope);
+  await ensureAuditPartitions(database);
+
+  const objects = createObjectStore(database);
+  const clientSecrets = createClientSecrets(database, objects);
+  const persons = createPersonKeys({ db: database, envelope, instance });
+  const ring = await openKeyRing({ store: createSigningKeys(database), envelope, clock, logger });
+  const fetcher = createFetcher({ clock, logger });
+  const keySets = createKeySets({ fetcher, clock, logger });
+  const bare = bareRows(nodeName, clock);
+  const committer = createCommitter({
+    db: database,
+    clock,
+    logger,
+    epoch: instance.epoch,
+    settle: { failed: bare.failed, undelivered: bare.undelivered },
+  });
+  const noise = createNoise({
+    node: nodeName,
+    clock,
+    logger,
+    commit: (record) => committer.commit({ marks: [], record }),
+  });
+
+  const road = createRoad({
+    ourIssuer: issuer,
+    node: nodeName,
+    clock,
+    registry: async () => registryOf(await objects.current()),
+    authenticate: createAuthenticator({
+      issuer,
+      tokenEndpoint: issuer + PATHS.token,
+      secrets: clientSecrets,
+      keySets,
+      clock,
+    }),
+    dispatch: createDispatch(GRANTS),
+    verifyPresented: createPresentedVerifier({
+      issuer,
+      clock,
+      keySets,
+      ownKeys: (kid) => ring.verification(kid),
+      findIssued: issuedTokenFinder(createIssuedTokens(database), persons),
+    }),
+    decide: createDecider(createPolicyEngine()),
+    signingKey: (algorithm) => ring.signing(algorithm),
+    keyFor: (principal) => persons.keyFor(principal),
+    commit: (commitment) => committer.commit(commitment),
+    noise,
+    observe: parts.observe ?? (() => undefined),
+  });
+  const server = createPublicServer({
+    issuer,
+    logger,
+    road,
+    noise,
+    grantTypes: GRANTS.map((grant) => grant.grantType),
+    jwks: () => ring.jwks(),
+    openapi: readFileSync(new URL(OPENAPI_PATH, import.meta.url), 'utf8'),
+    reportUndelivered: (record) => {
+      committer.reportUndelivered(record);
+    },
+  });
+
+  return {
+    server,
+    objects,
+    clientSecrets,
+    records: createRecordReader(database),
+    persons,
+    recordChange: async (change) => {
+      await committer.commit({ marks: [], record: bare.changed(change) });
+    },
+    openPersons: (row) => openPersons(persons, row),
+    listen: (host, port) => listen(server, host, port),
+    stop: async () => {
+      await drainServer(server, DRAIN_TIMEOUT_MS);
+      await noise.stop();
+      await committer.drain();
+      await fetcher.close();
+    },
+  };
+}
+
+/** From `src/` and from `dist/src/` alike: the package's root has it. */
+const OPENAPI_PATH = import.meta.url.includes('/dist/src/') ? '../../openapi.yaml' : '../openapi.yaml';
+
+/** What was remembered of a token of ours; the claims of its person are sealed under that person's key. */
+function issuedTokenFinder(
+  issued: IssuedTokens,
+  persons: PersonKeys,
+): (jti: string, subject: Party) => Promise<IssuedToken | undefined> {
+  return async (jti, subject) => {
+    const row = await issued.find(jti);
+    if (row === undefined) return undefined;
+    if (row.subjectClaims === null) return { ancestors: row.ancestors, claims: { groups: [] } };
+    const key = await persons.keyFor(subject.principal);
+    try {
+      const { groups = [], email, name } = openPerson(key, jti, row.subjectClaims);
+      return {
+        ancestors: row.ancestors,
+        claims: { groups, ...(email === undefined ? {} : { email }), ...(name === undefined ? {} : { name }) },
+      };
+    } catch {
+      // The person was erased since: nobody acts for them any more.
+      return undefined;
+    }
+  };
+}
+
+/** Records that belong to no request of their own. */
+function bareRows(node: string, clock: Clock) {
+  const row = (kind: RecordKind, fields: Readonly<Record<string, unknown>>, like?: RecordRow): RecordRow => {
+    const id = kind === 'failed' && like !== undefined ? like.id : uuidv7();
+    const recordedAtMs = kind === 'failed' && like !== undefined ? like.recordedAtMs : clock.nowMs();
+    const requestId = like?.requestId ?? id;
+    const body = {
+      v: RECORD_VERSION,
+      id,
+      time: new Date(recordedAtMs).toISOString(),
+      kind,
+      request_id: requestId,
+      node,
+      ...fields,
+    };
+    return {
+      id,
+      recordedAtMs,
+      kind,
+      reason: null,
+      requestId,
+      clientId: like?.clientId ?? null,
+      resources: like?.resources ?? [],
+      jti: kind === 'undelivered' ? (like?.jti ?? null) : null,
+      persons: like?.persons ?? [],
+      canonical: canonicalBytes(body),
+    };
+  };
+  return {
+    /** Stands in for a record that was never committed: its request was answered 503. */
+    failed: (original: RecordRow) => row('failed', { meant: original.kind }, original),
+    /** Follows a record whose answer never reached its caller. */
+    undelivered: (original: RecordRow) => row('undelivered', { of: original.id, jti: original.jti }, original),
+    changed: (change: Readonly<Record<string, unknown>>) => row('changed', { change }),
+  };
+}
+
+async function openPersons(
+  persons: PersonKeys,
+  row: { readonly id: string; readonly canonical: Uint8Array },
+): Promise<readonly (PersonalFields & { readonly ref: string })[]> {
+  const body = JSON.parse(new TextDecoder().decode(row.canonical)) as {
+    persons?: readonly { ref: string; sealed: string }[];
+  };
+  const opened: (PersonalFields & { ref: string })[] = [];
+  for (const { ref, sealed } of body.persons ?? []) {
+    const key = await persons.open(ref);
+    if (key !== undefined) opened.push({ ref, ...openPerson({ ref, key }, row.id, sealed) });
+  }
+  return opened;
+}
+
+function listen(server: Server, host: string, port: number): Promise<AddressInfo> {
+  return new Promise((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(port, host, () => {
+      server.off('error', reject);
+      resolve(server.address() as AddressInfo);
+    });
+  });
+}

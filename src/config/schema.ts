@@ -1,0 +1,62 @@
+/**
+ * The shape of `cambist.yaml`: one line per section, each section in its own file. Also its JSON Schema for editors,
+ * where any value may be a `${VARIABLE}` instead.
+ */
+import { z } from 'zod';
+import { databaseSection, dataDirSetting } from './sections/database.ts';
+import { keyEncryptionKeySetting } from './sections/encryption.ts';
+import { issuerSetting } from './sections/issuer.ts';
+import { listenSection } from './sections/listen.ts';
+import { logLevelSetting, nodeNameSetting } from './sections/node.ts';
+
+export const settingsSchema = z.strictObject({
+  issuer: issuerSetting.optional(),
+  listen: listenSection.prefault({}),
+  database: databaseSection.prefault({}),
+  data_dir: dataDirSetting,
+  key_encryption_key: keyEncryptionKeySetting,
+  log_level: logLevelSetting,
+  node_name: nodeNameSetting,
+});
+export type SettingsFile = z.infer<typeof settingsSchema>;
+
+/** Settings whose value may be `file:PATH` and is never shown. */
+export const SECRET_SETTINGS: readonly string[] = ['database.url', 'key_encryption_key'];
+
+/** The environment variable of each setting that has one; the environment wins over the file. */
+export const ENVIRONMENT_SETTINGS = {
+  DATABASE_URL: 'database.url',
+  CAMBIST_ISSUER: 'issuer',
+  CAMBIST_LISTEN: 'listen',
+  CAMBIST_PLAIN_HTTP: 'listen.plain_http',
+  CAMBIST_KEY_ENCRYPTION_KEY: 'key_encryption_key',
+  CAMBIST_LOG_LEVEL: 'log_level',
+  CAMBIST_DATA_DIR: 'data_dir',
+  CAMBIST_NODE_NAME: 'node_name',
+} as const;
+
+const INTERPOLATED = { type: 'string', pattern: '\\$\\{[A-Za-z_]' };
+
+/** The types of the settings, as JSON Schema. */
+export function plainJsonSchema(): Record<string, unknown> {
+  return z.toJSONSchema(settingsSchema, { io: 'input' });
+}
+
+/** JSON Schema (2020-12) of `cambist.yaml`, for editors. */
+export function settingsJsonSchema(): Record<string, unknown> {
+  return { title: 'cambist.yaml', ...(allowInterpolation(plainJsonSchema()) as Record<string, unknown>) };
+}
+
+/** Lets every leaf that is not any string be a `${VARIABLE}` as well. */
+function allowInterpolation(node: unknown): unknown {
+  if (typeof node !== 'object' || node === null) return node;
+  const shape = node as Record<string, unknown>;
+  const properties = shape['properties'];
+  if (typeof properties === 'object' && properties !== null) {
+    const entries = Object.entries(properties).map(([key, value]) => [key, allowInterpolation(value)] as const);
+    return { ...shape, properties: Object.fromEntries(entries) };
+  }
+  const { description, default: preset, ...rest } = shape;
+  const open = rest['type'] === 'string' && rest['pattern'] === undefined && rest['enum'] === undefined;
+  return open ? shape : { description, default: preset, anyOf: [rest, INTERPOLATED] };
+}

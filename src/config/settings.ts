@@ -1,0 +1,186 @@
+/**
+ * The settings of one process, from `cambist.yaml` and the environment. `parseSettings` is pure (files that a setting
+ * names come through a function); `loadSettings` reads the files. Both return either settings that can be run as they
+ * are or every fault at once. A default is never less safe than what it stands for: nothing here opens an address,
+ * makes up a key for a shared database, or falls back from a setting that is wrong.
+ */
+import { existsSync, readFileSync } from 'node:fs';
+import { hostname } from 'node:os';
+import { dirname, isAbsolute, join, resolve } from 'node:path';
+import { checkValue, schemaAt, valueAt } from '../admin/check.ts';
+import { emptyDocument, readDocument } from '../admin/document.ts';
+import type { ConfigDocument } from '../admin/document.ts';
+import { sortFaults } from '../admin/fault.ts';
+import type { ConfigFault, PathStep } from '../admin/fault.ts';
+import { environmentOverrides, misspeltVariables } from './environment.ts';
+import type { Override } from './environment.ts';
+import { interpolate } from './interpolate.ts';
+import type { Environment } from './interpolate.ts';
+import { SECRET_SETTINGS, plainJsonSchema, settingsSchema } from './schema.ts';
+import { settle } from './settle.ts';
+import type { Settings } from './settle.ts';
+
+export type { Settings };
+
+export interface SettingsSource {
+  /** Absent when there is no file: then the defaults and the environment say everything. */
+  readonly document: ConfigDocument | undefined;
+  readonly environment: Environment;
+  /** Folder against which relative paths in the file are read; `cwd` serves those of the environment. */
+  readonly fileFolder: string;
+  readonly cwd: string;
+  readonly hostName: string;
+  /** The content of a file that a secret setting names, or why it cannot be had. */
+  readonly readSecret: (path: string) => { readonly text: string } | { readonly failure: string };
+}
+
+/** Settings, or every fault of them. */
+export function parseSettings(source: SettingsSource): Settings | ConfigFault[] {
+  const document = source.document ?? emptyDocument('defaults');
+  const faults: ConfigFault[] = misspeltVariables(source.environment);
+  if (document.value !== null && (typeof document.value !== 'object' || Array.isArray(document.value)))
+    return [
+      { file: document.file, position: { line: 1, column: 1 }, path: '', message: 'must be a mapping of settings' },
+    ];
+
+  faults.push(...plainTextKey(document));
+  const { value, touched, faults: missing } = interpolate(document, source.environment);
+  faults.push(...missing);
+  const overrides = environmentOverrides(source.environment);
+  faults.push(...overrides.flatMap((override) => (override.fault === undefined ? [] : [override.fault])));
+  const tree = (value ?? {}) as Record<string, unknown>;
+  for (const { path, text } of overrides) if (text !== undefined) setAt(tree, path, text);
+  for (const path of [...touched, ...overrides.map((override) => override.path)]) coerce(tree, path);
+  faults.push(...readSecrets(tree, overrides, document, source));
+
+  const isSecret = (path: readonly PathStep[]) => SECRET_SETTINGS.includes(path.join('.'));
+  const checked = checkValue(settingsSchema, tree, { document, base: [], secret: isSecret });
+  const settled = checked.ok ? settle(checked.value, document, source, overrides) : checked.faults;
+  if (Array.isArray(settled)) {
+    // A value that could not be had is already a fault: what is wrong with its empty place is not another one.
+    const said = new Set(faults.map((fault) => fault.path));
+    faults.push(...settled.filter((fault) => !said.has(fault.path)));
+  }
+  if (faults.length > 0 || Array.isArray(settled))
+    return sortFaults(faults.map((fault) => blameVariable(fault, overrides)));
+  return settled;
+}
+
+export interface LoadOptions {
+  /** From `--config`; else CAMBIST_CONFIG; else `cambist.yaml` in the working folder, if there is one. */
+  readonly configFile?: string | undefined;
+  readonly env: Environment;
+  readonly cwd: string;
+}
+
+/** Reads the settings file and the files it names. */
+export function loadSettings({ configFile, env, cwd }: LoadOptions): Settings | ConfigFault[] {
+  const named = configFile ?? (env['CAMBIST_CONFIG'] === '' ? undefined : env['CAMBIST_CONFIG']);
+  const file = named ?? 'cambist.yaml';
+  const path = resolve(cwd, file);
+  let document: ConfigDocument | undefined;
+  if (named !== undefined || existsSync(path)) {
+    const read = readText(path);
+    if ('failure' in read)
+      return [
+        { file, path: '', message: `cannot be read: ${read.failure}`, fix: 'name a file that exists with --config' },
+      ];
+    const parsed = readDocument(read.text, file);
+    if (Array.isArray(parsed)) return parsed;
+    document = parsed;
+  }
+  return parseSettings({
+    document,
+    environment: env,
+    fileFolder: dirname(path),
+    cwd,
+    hostName: hostname(),
+    readSecret: readText,
+  });
+}
+
+function readText(path: string): { text: string } | { failure: string } {
+  try {
+    return { text: readFileSync(path, 'utf8') };
+  } catch (error) {
+    return { failure: (error as NodeJS.ErrnoException).code ?? 'unreadable' };
+  }
+}
+
+/** A key that stands in the file itself ends up in version control. */
+function plainTextKey(document: ConfigDocument): ConfigFault[] {
+  const raw = valueAt(document.value, ['key_encryption_key']);
+  if (
+    raw === undefined ||
+    raw === null ||
+    (typeof raw === 'string' && /^(file:.+|\$\{[A-Za-z_][A-Za-z0-9_]*\})$/.test(raw))
+  )
+    return [];
+  return [
+    {
+      file: document.file,
+      position: document.positionOf(['key_encryption_key']),
+      path: 'key_encryption_key',
+      message: 'must not stand in the file in plain text',
+      fix: 'keep it in a file of its own and write file:PATH, or write ${CAMBIST_KEY_ENCRYPTION_KEY}; replace this one',
+    },
+  ];
+}
+
+/** Puts the content of `file:PATH` in place of it. */
+function readSecrets(
+  tree: Record<string, unknown>,
+  overrides: readonly Override[],
+  document: ConfigDocument,
+  source: SettingsSource,
+): ConfigFault[] {
+  return SECRET_SETTINGS.flatMap((setting) => {
+    const steps = setting.split('.');
+    const value = valueAt(tree, steps);
+    if (typeof value !== 'string' || !value.startsWith('file:')) return [];
+    const named = value.slice('file:'.length);
+    const fromEnvironment = overrides.some((override) => override.path.join('.') === setting);
+    const path = isAbsolute(named) ? named : join(fromEnvironment ? source.cwd : source.fileFolder, named);
+    const read = source.readSecret(path);
+    if ('text' in read) {
+      setAt(tree, steps, read.text.trim());
+      return [];
+    }
+    setAt(tree, steps, undefined);
+    return [
+      {
+        file: document.file,
+        position: document.positionOf(steps),
+        path: setting,
+        message: `${path} cannot be read: ${read.failure}`,
+        fix: 'create it, readable by this user only',
+      },
+    ];
+  });
+}
+
+function setAt(tree: Record<string, unknown>, path: readonly PathStep[], value: unknown): void {
+  let holder = tree;
+  for (const step of path.slice(0, -1)) {
+    const inner = holder[step];
+    // What is there and is no mapping is a fault that the check will show; it is not overwritten.
+    if (inner !== undefined && inner !== null && typeof inner !== 'object') return;
+    holder = (holder[step] = inner ?? {}) as Record<string, unknown>;
+  }
+  holder[path.at(-1) ?? ''] = value;
+}
+
+/** Variables are text: a setting that is a number or a truth value gets one when the text is one. */
+function coerce(tree: Record<string, unknown>, path: readonly PathStep[]): void {
+  const text = valueAt(tree, path);
+  const type = schemaAt(plainJsonSchema(), path)?.['type'];
+  if (typeof text !== 'string') return;
+  if ((type === 'integer' || type === 'number') && /^-?\d{1,15}$/.test(text)) setAt(tree, path, Number(text));
+  if (type === 'boolean' && (text === 'true' || text === 'false')) setAt(tree, path, text === 'true');
+}
+
+/** A fault of a value that came from the environment names the variable, not a place in the file. */
+function blameVariable(fault: ConfigFault, overrides: readonly Override[]): ConfigFault {
+  const culprit = overrides.find((override) => override.path.join('.') === fault.path);
+  return culprit === undefined ? fault : { ...fault, file: 'environment', position: undefined, path: culprit.variable };
+}

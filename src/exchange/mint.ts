@@ -1,0 +1,78 @@
+/**
+ * Step 7 of the road: the token (RFC 9068). It lives as long as its resources allow, never past the tokens that it was
+ * made from, and never past 900 s.
+ */
+import { randomUUID } from 'node:crypto';
+import { isRefusal, refuse } from '../core/refusal.ts';
+import type { Refusal } from '../core/refusal.ts';
+import { MAX_TOKEN_LIFETIME_SECONDS } from '../objects/resource.ts';
+import { signAccessToken } from '../tokens/access-token.ts';
+import type { AccessTokenClaims, SigningKey } from '../tokens/access-token.ts';
+import { writeChain } from '../tokens/chain.ts';
+import type { AuthorizedGrant } from './decision.ts';
+import type { VerifiedToken } from './presented.ts';
+
+export const IDENTITY_TOKEN_LIFETIME_SECONDS = 300;
+
+export interface MintedToken {
+  readonly jwt: string;
+  readonly claims: AccessTokenClaims;
+  readonly kid: string;
+}
+
+/** What the lifetime and the authentication of a token depend on besides the grant. */
+export interface MintRequest {
+  readonly issuer: string;
+  readonly clientId: string;
+  readonly nowSeconds: number;
+  readonly subjectToken: Pick<VerifiedToken, 'expiresAtSeconds' | 'authentication'> | undefined;
+  readonly actorToken: Pick<VerifiedToken, 'expiresAtSeconds'> | undefined;
+}
+
+/** The claims of the token to be issued (RFC 9068 §2.2). */
+export function tokenClaims(grant: AuthorizedGrant, request: MintRequest): AccessTokenClaims | Refusal {
+  const { issuer, nowSeconds, subjectToken, actorToken } = request;
+  const lifetimes = grant.resources.map((resource) => resource.spec.lifetime_seconds);
+  const lifetimeSeconds = Math.min(
+    MAX_TOKEN_LIFETIME_SECONDS,
+    ...(lifetimes.length > 0 ? lifetimes : [IDENTITY_TOKEN_LIFETIME_SECONDS]),
+  );
+  const limits = [subjectToken, actorToken].flatMap((token) => (token === undefined ? [] : [token.expiresAtSeconds]));
+  const exp = Math.min(nowSeconds + lifetimeSeconds, ...limits);
+  if (exp <= nowSeconds) return refuse('nothing_left_to_live');
+
+  const { authTime, acr, amr } = subjectToken?.authentication ?? {};
+  const act = writeChain(grant.chain);
+  const { principal, tokenSub } = grant.subject;
+  const [only, ...more] = grant.resources.map((resource) => resource.spec.uri);
+  return {
+    iss: issuer,
+    sub: tokenSub,
+    // RFC 9493 §3.2.4: whose `sub` it is, where the issuer that vouched for it is another.
+    sub_id: { format: 'iss_sub', iss: principal.issuer, sub: principal.sub },
+    aud: only === undefined ? issuer : more.length === 0 ? only : [only, ...more],
+    client_id: request.clientId,
+    ...(act === undefined ? {} : { act }),
+    ...(grant.scopes.length === 0 ? {} : { scope: grant.scopes.join(' ') }),
+    ...(authTime === undefined ? {} : { auth_time: authTime }),
+    ...(acr === undefined ? {} : { acr }),
+    ...(amr === undefined ? {} : { amr: [...amr] }),
+    jti: randomUUID(),
+    iat: nowSeconds,
+    exp,
+  };
+}
+
+/** Signs the claims with the active key of the algorithm that the resources ask for. */
+export async function mint(
+  grant: AuthorizedGrant,
+  request: MintRequest,
+  signingKey: (algorithm: 'ES256' | 'RS256') => Promise<SigningKey>,
+): Promise<MintedToken | Refusal> {
+  const claims = tokenClaims(grant, request);
+  if (isRefusal(claims)) return claims;
+  // An old verifier among several audiences decides for all of them.
+  const algorithm = grant.resources.some((resource) => resource.spec.signing_algorithm === 'RS256') ? 'RS256' : 'ES256';
+  const key = await signingKey(algorithm);
+  return { jwt: await signAccessToken(claims, key), claims, kid: key.kid };
+}

@@ -1,0 +1,293 @@
+/**
+ * Step 4 of the road: what the presented tokens are worth. A token counts when its issuer is trusted and this client
+ * may present its tokens, its signature, type and times are right, it is meant for us or for this client, and nobody
+ * in it is disabled. What can be refused without fetching a key is refused before.
+ */
+import { nowSeconds } from '../core/clock.ts';
+import type { Clock } from '../core/clock.ts';
+import { isRefusal, refuse } from '../core/refusal.ts';
+import type { Reason, Refusal } from '../core/refusal.ts';
+import type { AuthenticatedClient, PendingMark } from '../clients/authenticate.ts';
+import { MARK_SKEW_SECONDS } from '../clients/authenticate.ts';
+import type { StoredObject } from '../objects/kinds.ts';
+import type { TrustedIssuer } from '../objects/issuer.ts';
+import type { Registry } from '../objects/registry.ts';
+import { readOwnToken } from '../tokens/access-token.ts';
+import type { Actor } from '../tokens/chain.ts';
+import { readAudience } from '../tokens/claims.ts';
+import { decodeCompact, normalizeTyp } from '../tokens/compact.ts';
+import type { UnverifiedJwt } from '../tokens/compact.ts';
+import { isFault } from '../tokens/fault.ts';
+import type { Fault } from '../tokens/fault.ts';
+import type { AdmittedKey } from '../tokens/jwk.ts';
+import { verifySignature } from '../tokens/verify.ts';
+import { issuerOfUnverified, verifyExternalToken } from '../trust/external-token.ts';
+import type { ExternalToken } from '../trust/external-token.ts';
+import type { KeySets } from '../trust/key-sets.ts';
+import type { Presented } from './grant.ts';
+import { findParty, NO_CLAIMS } from './party.ts';
+import type { Party, PartyClaims } from './party.ts';
+
+/** Which of the two tokens of a request is meant; names its refusals. */
+export type Role = 'subject' | 'actor';
+
+declare const verified: unique symbol;
+
+/** A token that counts. Only this module makes one. */
+export interface VerifiedToken {
+  readonly [verified]: true;
+  readonly party: Party;
+  readonly claims: PartyClaims;
+  /** Actors so far, the current one first. */
+  readonly chain: readonly Actor[];
+  /** NumericDate; what is made of it ends no later. */
+  readonly expiresAtSeconds: number;
+  /** Identity of the token itself (its `jti` where it is ours), for lineage. */
+  readonly identity: string;
+  readonly ancestors: readonly string[];
+  /** `iss` of the token: what an absent `iss` in its `may_act` means. */
+  readonly issuer: string;
+  readonly mayAct: unknown;
+  /** One of ours for a resource that the caller serves: its scopes there. Undefined for what carries no scopes here. */
+  readonly scopesAt: readonly ResourceScopes[] | undefined;
+  /** How the subject authenticated, as far as the token says (RFC 9068 §2.2.1). */
+  readonly authentication: { readonly authTime?: number; readonly acr?: string; readonly amr?: readonly string[] };
+  readonly marks: readonly PendingMark[];
+}
+
+/** Scopes that a token has at one resource. */
+export interface ResourceScopes {
+  readonly resource: StoredObject<'resource'>;
+  readonly scopes: readonly string[];
+  /** May these scopes be had there again by exchange, or are they only what call edges need? Both, for our own tokens. */
+  readonly origin: 'own-token' | 'mapping';
+}
+
+/** What was remembered of a token of ours when it was issued. */
+export interface IssuedToken {
+  readonly ancestors: readonly string[];
+  readonly claims: PartyClaims;
+}
+
+export interface VerifierParts {
+  readonly issuer: string;
+  readonly clock: Clock;
+  readonly keySets: KeySets;
+  /** Our own public keys, by kid. */
+  ownKeys(kid: string | undefined): Promise<readonly AdmittedKey[]>;
+  /** A token of ours whose record was committed; undefined when it never was, or is gone. */
+  findIssued(jti: string, subject: Party): Promise<IssuedToken | undefined>;
+}
+
+export type VerifyPresented = (
+  role: Role,
+  presented: Presented,
+  client: AuthenticatedClient,
+  registry: Registry,
+) => Promise<VerifiedToken | Refusal>;
+
+export function createPresentedVerifier(parts: VerifierParts): VerifyPresented {
+  return async (role, presented, client, registry) => {
+    const jwt = decodeCompact(presented.token);
+    if (isFault(jwt)) return invalid(role, jwt);
+    const iss = issuerOfUnverified(jwt);
+    if (iss === undefined) return refuse(`${role}_token_invalid`, { fault: 'claim_missing', claim: 'iss' });
+    const token = await (iss === parts.issuer
+      ? verifyOwn(parts, role, presented, jwt, client, registry)
+      : verifyExternal(parts, role, presented, jwt, iss, client, registry));
+    if (isRefusal(token)) return token;
+    if (token.party.disabled) return refuse(`${role}_disabled`);
+    return (await firstDisabled(token.chain, registry, parts.issuer)) ?? token;
+  };
+}
+
+/** One of ours (RFC 9068): an identity token of the caller, or a token for a resource that the caller serves. */
+async function verifyOwn(
+  parts: VerifierParts,
+  role: Role,
+  presented: Presented,
+  jwt: UnverifiedJwt,
+  client: AuthenticatedClient,
+  registry: Registry,
+): Promise<VerifiedToken | Refusal> {
+  // RFC 8725 §3.11: an access token is no ID token. Type `jwt` takes it, as RFC 8693 §3 allows.
+  if (presented.type === 'id_token' || normalizeTyp(jwt.header.typ) !== 'at+jwt')
+    return refuse(`${role}_token_invalid`, { fault: 'type_not_allowed' });
+  const signed = await verifySignature(jwt, await parts.ownKeys(jwt.header.kid), ['ES256', 'RS256']);
+  if (isFault(signed)) return invalid(role, signed);
+  const own = readOwnToken(signed, { issuer: parts.issuer, nowSeconds: nowSeconds(parts.clock) });
+  if (isFault(own)) return invalid(role, own);
+
+  const scopesAt = await servedScopes(parts, role, own, client, registry);
+  if (isRefusal(scopesAt)) return scopesAt;
+  const party = await findParty(own.subject, registry, parts.issuer);
+  // Its trusted issuer or client was removed since: what it vouched for is worth nothing now.
+  if (party === undefined) return refuse(`${role}_disabled`);
+  const issued = await parts.findIssued(own.jti, party);
+  if (issued === undefined) return refuse(`${role}_token_unknown`);
+  return made({
+    party,
+    claims: issued.claims,
+    chain: own.chain,
+    expiresAtSeconds: own.exp,
+    identity: own.jti,
+    ancestors: issued.ancestors,
+    issuer: parts.issuer,
+    mayAct: undefined,
+    scopesAt,
+    authentication: authenticationOf(own),
+    marks: [],
+  });
+}
+
+/** Meant for us (an identity token, only in its own client's hands), or for a resource that the caller serves (R9). */
+async function servedScopes(
+  parts: VerifierParts,
+  role: Role,
+  own: { readonly audience: readonly string[]; readonly clientId: string; readonly scopes: readonly string[] },
+  client: AuthenticatedClient,
+  registry: Registry,
+): Promise<readonly ResourceScopes[] | undefined | Refusal> {
+  const notMeant = refuse(`${role}_token_not_meant_for_client`);
+  if (own.audience.includes(parts.issuer))
+    return own.audience.length === 1 && own.clientId === client.id ? undefined : notMeant;
+  const resources = await Promise.all(own.audience.map((uri) => registry.resourceByUri(uri)));
+  const served = resources.filter(
+    (resource) => resource !== undefined && !resource.disabled && resource.spec.served_by.includes(client.id),
+  ) as StoredObject<'resource'>[];
+  if (served.length === 0) return notMeant;
+  // Scope names are disjoint within an audience group, so a scope belongs to exactly one audience.
+  return served.map((resource) => ({
+    resource,
+    scopes: own.scopes.filter((scope) => Object.hasOwn(resource.spec.scopes, scope)),
+    origin: 'own-token' as const,
+  }));
+}
+
+/** A JWT of a trusted issuer, meant for us or for an audience that this client may present. */
+async function verifyExternal(
+  parts: VerifierParts,
+  role: Role,
+  presented: Presented,
+  jwt: UnverifiedJwt,
+  iss: string,
+  client: AuthenticatedClient,
+  registry: Registry,
+): Promise<VerifiedToken | Refusal> {
+  const issuer = await registry.issuer(iss);
+  if (issuer === undefined) return refuse(`${role}_token_issuer_unknown`);
+  if (issuer.disabled) return refuse(`${role}_token_issuer_disabled`, { issuer: issuer.name });
+  const audience = readAudience(jwt.unverifiedClaims);
+  if (isFault(audience)) return invalid(role, audience);
+  // A8: the client's right to use this issuer is settled before its keys are fetched.
+  if (!mayPresent(issuer.spec, audience, client.id, parts.issuer))
+    return refuse(`${role}_token_not_meant_for_client`, { issuer: issuer.name });
+
+  const external = await verifyExternalToken(jwt, {
+    spec: issuer.spec,
+    iss,
+    nowSeconds: nowSeconds(parts.clock),
+    tokenType: presented.type,
+    keySets: parts.keySets,
+  });
+  if (isFault(external)) return external.code === 'bound' ? refuse(`${role}_token_bound`) : invalid(role, external);
+  const party = await findParty(external.principal, registry, parts.issuer);
+  if (party === undefined) return refuse(`${role}_token_issuer_unknown`);
+  if (await nameIsTaken(party, registry)) return refuse('subject_name_taken', { issuer: issuer.name });
+  return made({
+    party,
+    claims: party.kind === 'client' ? NO_CLAIMS : claimsOf(external),
+    chain: external.chain,
+    expiresAtSeconds: external.exp,
+    identity: external.identity,
+    ancestors: [],
+    issuer: iss,
+    mayAct: external.mayAct,
+    scopesAt: external.entitled === undefined ? undefined : await mappedScopes(external.entitled, registry),
+    authentication: authenticationOf(external),
+    marks: issuer.spec.single_use
+      ? [
+          {
+            purpose: 'presented_token',
+            issuer: iss,
+            id: external.identity,
+            expiresAtSeconds: external.exp + MARK_SKEW_SECONDS,
+          },
+        ]
+      : [],
+  });
+}
+
+function mayPresent(spec: TrustedIssuer, audience: readonly string[], clientId: string, ourIssuer: string): boolean {
+  if (spec.clients !== undefined && !spec.clients.includes(clientId)) return false;
+  return audience.some(
+    (value) =>
+      value === ourIssuer ||
+      spec.audiences.some(
+        (entry) => entry.value === value && (entry.clients.includes(clientId) || entry.clients.includes('*')),
+      ),
+  );
+}
+
+/** R13: where subjects are written verbatim, one that is spelled like a client of ours, or like another issuer's, is refused. */
+async function nameIsTaken(party: Party, registry: Registry): Promise<boolean> {
+  if (party.kind !== 'user' || party.tokenSub !== party.principal.sub) return false;
+  const colon = party.tokenSub.indexOf(':');
+  if (colon > 0 && (await registry.issuerByName(party.tokenSub.slice(0, colon))) !== undefined) return true;
+  return (await registry.client(party.tokenSub)) !== undefined;
+}
+
+async function mappedScopes(
+  entitled: readonly { readonly resource: string; readonly scopes: readonly string[] }[],
+  registry: Registry,
+): Promise<readonly ResourceScopes[]> {
+  const found = await Promise.all(
+    entitled.map(async ({ resource, scopes }) => ({ resource: await registry.resourceByUri(resource), scopes })),
+  );
+  return found.flatMap(({ resource, scopes }) =>
+    resource === undefined ? [] : [{ resource, scopes, origin: 'mapping' as const }],
+  );
+}
+
+/** RFC 8693 §4.1: earlier actors are no ground for access; one that was disabled is a ground against it. */
+async function firstDisabled(
+  chain: readonly Actor[],
+  registry: Registry,
+  ourIssuer: string,
+): Promise<Refusal | undefined> {
+  for (const actor of chain) {
+    const party = await findParty(actor, registry, ourIssuer);
+    const gone = party === undefined && actor.issuer === ourIssuer;
+    if (gone || party?.disabled === true) return refuse('chain_member_disabled');
+  }
+  return undefined;
+}
+
+function claimsOf(external: ExternalToken): PartyClaims {
+  return {
+    groups: external.groups,
+    ...(external.email === undefined ? {} : { email: external.email }),
+    ...(external.name === undefined ? {} : { name: external.name }),
+  };
+}
+
+function authenticationOf(token: {
+  readonly authTime?: number;
+  readonly acr?: string;
+  readonly amr?: readonly string[];
+}): VerifiedToken['authentication'] {
+  return {
+    ...(token.authTime === undefined ? {} : { authTime: token.authTime }),
+    ...(token.acr === undefined ? {} : { acr: token.acr }),
+    ...(token.amr === undefined ? {} : { amr: token.amr }),
+  };
+}
+
+function made(token: Omit<VerifiedToken, typeof verified>): VerifiedToken {
+  return token as VerifiedToken;
+}
+
+function invalid(role: Role, fault: Fault): Refusal {
+  const reason: Reason = `${role}_token_invalid`;
+  return refuse(reason, { fault: fault.code, ...(fault.claim === undefined ? {} : { claim: fault.claim }) });
+}

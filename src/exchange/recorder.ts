@@ -1,0 +1,212 @@
+/**
+ * The record of one request, filled with facts as the road learns them and built exactly once, for a permit or a
+ * refusal alike. Persons are sealed here; clients stand by their ids.
+ */
+import { v7 as uuidv7 } from 'uuid';
+import { canonicalBytes, RECORD_VERSION } from '../audit/record.ts';
+import type { RecordKind, RecordRow, SealedPerson } from '../audit/record.ts';
+import { sealPerson } from '../audit/personal.ts';
+import type { PersonalFields, PersonKey } from '../audit/personal.ts';
+import type { AuthenticatedClient } from '../clients/authenticate.ts';
+import { principalKey } from '../core/principal.ts';
+import type { Principal } from '../core/principal.ts';
+import type { Refusal } from '../core/refusal.ts';
+import type { Party as PolicyParty } from '../policy/engine.ts';
+import type { Actor } from '../tokens/chain.ts';
+import type { Arrival } from './arrival.ts';
+import type { DecisionTrace } from './decision.ts';
+import type { Delegation } from './delegation.ts';
+import type { Dispatched } from './dispatch.ts';
+import type { MintedToken } from './mint.ts';
+import type { Party, PartyClaims } from './party.ts';
+import type { VerifiedToken } from './presented.ts';
+import type { Target } from './target.ts';
+
+/** What is known so far; each step adds its own. */
+export interface Facts {
+  readonly arrival: Arrival;
+  readonly stateVersion: number;
+  readonly client: AuthenticatedClient;
+  dispatched?: Dispatched;
+  subjectToken?: VerifiedToken;
+  actorToken?: VerifiedToken;
+  target?: Target;
+  delegation?: Delegation;
+  trace?: DecisionTrace;
+  minted?: MintedToken;
+  impersonation?: boolean;
+}
+
+export interface RecorderParts {
+  readonly node: string;
+  readonly ourIssuer: string;
+  /** The key of a person, made when there is none yet. */
+  keyFor(principal: Principal): Promise<PersonKey>;
+}
+
+interface Person {
+  readonly key: PersonKey;
+  readonly fields: PersonalFields;
+}
+
+/** Builds the row of one request, or those of which one will be its row: they all have one id. */
+export interface Recording {
+  row(kind: RecordKind, nowMs: number, refusal?: Refusal): RecordRow;
+  /** How a party is named in searchable columns: a client by its id, a person by the ref of their key. */
+  refOf(party: Party): string;
+  actorRefs(chain: readonly Actor[]): readonly string[];
+  /** What a later exchange of the issued token has to know of its person, sealed; undefined for a client. */
+  sealClaims(jti: string, party: Party, claims: PartyClaims): string | undefined;
+}
+
+export async function openRecording(parts: RecorderParts, facts: Facts): Promise<Recording> {
+  const persons = await personsIn(parts, facts);
+  const id = uuidv7();
+  const sealed: SealedPerson[] = [...persons.values()].map(({ key, fields }) => sealPerson(key, id, fields));
+  const refOfPrincipal = (principal: Principal): string =>
+    persons.get(principalKey(principal))?.key.ref ?? `client:${principal.sub}`;
+  return {
+    refOf: (party) => refOfPrincipal(party.principal),
+    actorRefs: (chain) => chain.map(refOfPrincipal),
+    sealClaims: (jti, party, claims) => {
+      const person = persons.get(principalKey(party.principal));
+      return person === undefined
+        ? undefined
+        : sealPerson(person.key, jti, { iss: party.principal.issuer, sub: party.principal.sub, ...claims }).sealed;
+    },
+    row: (kind, nowMs, refusal) => {
+      const { arrival, client, minted, target, dispatched } = facts;
+      const body = {
+        v: RECORD_VERSION,
+        id,
+        time: new Date(nowMs).toISOString(),
+        kind,
+        request_id: arrival.requestId,
+        node: parts.node,
+        state_version: facts.stateVersion,
+        source_prefix: arrival.sourcePrefix,
+        client: { id: client.id, method: client.method },
+        ...(dispatched === undefined ? {} : { grant: dispatched.grantType, asked: asked(dispatched) }),
+        ...(facts.subjectToken === undefined ? {} : { subject_token: presentedForm(facts.subjectToken) }),
+        ...(facts.actorToken === undefined ? {} : { actor_token: presentedForm(facts.actorToken) }),
+        ...(facts.delegation === undefined
+          ? {}
+          : delegationForm(facts.delegation, facts.impersonation === true, refOfPrincipal)),
+        ...(target === undefined ? {} : { target: target.map((resource) => resource.spec.uri) }),
+        ...(facts.trace === undefined ? {} : { decision: decisionForm(facts.trace) }),
+        ...(facts.impersonation === true ? { impersonation: true } : {}),
+        ...(refusal === undefined ? {} : { refusal: { reason: refusal.reason, detail: refusal.detail } }),
+        ...(minted === undefined || kind !== 'issued' ? {} : { token: tokenForm(minted) }),
+        persons: sealed,
+      };
+      return {
+        id,
+        recordedAtMs: nowMs,
+        kind,
+        reason: refusal?.reason ?? null,
+        requestId: arrival.requestId,
+        clientId: client.id,
+        resources: target?.map((resource) => resource.spec.uri) ?? [],
+        jti: kind === 'issued' ? (minted?.claims.jti ?? null) : null,
+        persons: sealed.map((person) => person.ref),
+        canonical: canonicalBytes(body),
+      };
+    },
+  };
+}
+
+/** Everybody in the request who is not a client, the subject first. */
+async function personsIn(parts: RecorderParts, facts: Facts): Promise<Map<string, Person>> {
+  const persons = new Map<string, Person>();
+  const add = async (principal: Principal, fields: Omit<PersonalFields, 'iss' | 'sub'>) => {
+    const key = principalKey(principal);
+    if (principal.issuer === parts.ourIssuer || persons.has(key)) return;
+    persons.set(key, {
+      key: await parts.keyFor(principal),
+      fields: { iss: principal.issuer, sub: principal.sub, ...fields },
+    });
+  };
+  const { subjectToken, actorToken, arrival } = facts;
+  if (subjectToken !== undefined)
+    await add(subjectToken.party.principal, {
+      ...subjectToken.claims,
+      roles: subjectToken.party.roles,
+      source: arrival.source,
+    });
+  if (actorToken !== undefined)
+    await add(actorToken.party.principal, { ...actorToken.claims, roles: actorToken.party.roles });
+  for (const actor of subjectToken?.chain ?? []) await add(actor, {});
+  return persons;
+}
+
+function asked({ request }: Dispatched) {
+  const bounded = (values: readonly string[]) => values.slice(0, 16).map((value) => value.slice(0, 512));
+  return {
+    resource: bounded(request.resources),
+    audience: bounded(request.audiences),
+    ...(request.scope === undefined ? {} : { scope: request.scope.slice(0, 2048) }),
+    ...(request.issuedTokenType === undefined ? {} : { requested_token_type: request.issuedTokenType }),
+    ...(request.subject === 'self' ? {} : { subject_token_type: request.subject.type }),
+    ...(request.actor === undefined ? {} : { actor_token_type: request.actor.type }),
+  };
+}
+
+function presentedForm(token: VerifiedToken) {
+  return {
+    identity: token.identity,
+    exp: token.expiresAtSeconds,
+    ...(token.party.issuerName === undefined ? {} : { issuer: token.party.issuerName }),
+  };
+}
+
+function delegationForm(delegation: Delegation, impersonation: boolean, refOf: (principal: Principal) => string) {
+  const act = impersonation ? [] : delegation.chain.map(refOf);
+  return { subject: refOf(delegation.subject.principal), act, act_as: delegation.actAs };
+}
+
+/**
+ * The inputs of the decision without what is personal: of a person, groups, roles and names are in the sealed part,
+ * so the two together are the question as it was asked.
+ */
+function decisionForm(trace: DecisionTrace) {
+  return {
+    inputs: trace.inputs.map(({ subject, actor, client, groupRoles, ...input }) => ({
+      ...input,
+      context: { ...input.context, via: input.context.via ?? null },
+      subject: partyForm(subject),
+      actor: actor === undefined ? null : partyForm(actor),
+      client: partyForm(client),
+      group_roles: rolesOfClients(groupRoles, [subject, actor, client]),
+    })),
+    answers: trace.decisions.map((decision) => ({
+      policy_digest: decision.digest,
+      verdicts: decision.verdicts.map(({ scope, permitted, subject, actor }) => ({
+        scope,
+        permitted,
+        subject,
+        actor: actor ?? null,
+      })),
+      act_as: decision.actAs ?? null,
+      impersonation: decision.impersonation,
+      impersonation_policies: decision.impersonationPolicies,
+    })),
+    beyond_token: trace.beyond,
+  };
+}
+
+function partyForm(party: PolicyParty) {
+  return party.type === 'Client' ? { type: party.type, id: party.id, groups: party.groups } : { type: party.type };
+}
+
+/** Roles that come by a client's groups; those of a person's groups follow from the roles at `state_version`. */
+function rolesOfClients(
+  groupRoles: Readonly<Record<string, readonly string[]>>,
+  parties: readonly (PolicyParty | undefined)[],
+) {
+  const groups = new Set(parties.flatMap((party) => (party?.type === 'Client' ? party.groups : [])));
+  return Object.fromEntries(Object.entries(groupRoles).filter(([group]) => groups.has(group)));
+}
+
+function tokenForm({ claims, kid }: MintedToken) {
+  return { jti: claims.jti, kid, aud: claims.aud, scope: claims.scope ?? null, iat: claims.iat, exp: claims.exp };
+}

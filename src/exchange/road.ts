@@ -1,0 +1,256 @@
+/**
+ * THE road: what happens to every request at the token endpoint, whatever its grant, from top to bottom.
+ *
+ *   1 parse (http/form.ts)  2 authenticate  3 (limits: not built yet)  dispatch  4 verify  5 resolve  6 decide  7 mint
+ *   8 commit  9 answer (http/wire.ts)
+ *
+ * A refusal takes the same road from where it happened: recorded, then answered. No commit, no token.
+ */
+import type { RecordRow } from '../audit/record.ts';
+import { readCredentials } from '../clients/credentials.ts';
+import type { Authenticate, AuthenticatedClient, PendingMark } from '../clients/authenticate.ts';
+import type { Clock } from '../core/clock.ts';
+import { nowSeconds } from '../core/clock.ts';
+import { isRefusal, refuse } from '../core/refusal.ts';
+import type { Reason, Refusal } from '../core/refusal.ts';
+import type { Registry } from '../objects/registry.ts';
+import type { SigningKey } from '../tokens/access-token.ts';
+import type { Arrival } from './arrival.ts';
+import { authorizeIdentity } from './decision.ts';
+import type { AuthorizedGrant, Decide } from './decision.ts';
+import { checkMayAct, delegate } from './delegation.ts';
+import type { Dispatch, Dispatched } from './dispatch.ts';
+import { askScopes } from './entitlement.ts';
+import { mint } from './mint.ts';
+import type { MintedToken } from './mint.ts';
+import type { Noise } from './noise.ts';
+import { clientParty, NO_CLAIMS } from './party.ts';
+import type { Role, VerifiedToken, VerifyPresented } from './presented.ts';
+import { openRecording } from './recorder.ts';
+import type { Facts, RecorderParts, Recording } from './recorder.ts';
+import { resolveTarget } from './target.ts';
+import type { Target } from './target.ts';
+
+/** The steps that are timed; what each costs is in `src/README.md`. */
+export type Phase =
+  'registry' | 'authenticate' | 'dispatch' | 'verify' | 'resolve' | 'decide' | 'mint' | 'record' | 'commit';
+
+/** The answer to a request. `record` is what was committed; refusals of unauthenticated callers have none of their own. */
+export type Answer =
+  | {
+      readonly kind: 'issued';
+      readonly minted: MintedToken;
+      readonly issuedTokenType: string | undefined;
+      readonly record: RecordRow;
+    }
+  | { readonly kind: 'refused'; readonly refusal: Refusal; readonly record: RecordRow | undefined };
+
+/** The issued token's row: what a later exchange, introspection or revocation of it looks up. */
+export interface IssuedRow {
+  readonly jti: string;
+  readonly ancestors: readonly string[];
+  readonly subjectRef: string;
+  readonly clientId: string;
+  readonly actors: readonly string[];
+  readonly resources: readonly string[];
+  readonly kid: string;
+  readonly issuedAtSeconds: number;
+  readonly expiresAtSeconds: number;
+  /** Sealed under the person's key; null for clients. */
+  readonly subjectClaims: string | null;
+}
+
+export interface Commitment {
+  readonly marks: readonly (PendingMark & { readonly lost: RecordRow })[];
+  readonly issued?: IssuedRow;
+  readonly record: RecordRow;
+}
+
+export interface RoadParts extends RecorderParts {
+  readonly clock: Clock;
+  /** The registered objects, at least as new as this call. */
+  registry(): Promise<Registry>;
+  readonly authenticate: Authenticate;
+  readonly dispatch: Dispatch;
+  readonly verifyPresented: VerifyPresented;
+  readonly decide: Decide;
+  signingKey(algorithm: 'ES256' | 'RS256'): Promise<SigningKey>;
+  commit(
+    commitment: Commitment,
+  ): Promise<{ readonly outcome: 'committed' } | { readonly outcome: 'replayed'; readonly mark: number }>;
+  readonly noise: Noise;
+  /** Told how long each step took, in milliseconds. */
+  observe(phase: Phase, durationMs: number): void;
+}
+
+export type Road = (arrival: Arrival) => Promise<Answer>;
+
+export function createRoad(parts: RoadParts): Road {
+  return async (arrival) => {
+    const registry = await timed(parts, 'registry', () => parts.registry());
+    const client = await timed(parts, 'authenticate', () => authenticate(parts, arrival, registry));
+    if (isRefusal(client)) {
+      parts.noise.note(arrival.sourcePrefix, client.reason);
+      return { kind: 'refused', refusal: client, record: undefined };
+    }
+    const facts: Facts = { arrival, stateVersion: registry.version, client };
+    const result = await travel(parts, facts, registry);
+    return commitAndAnswer(parts, facts, result);
+  };
+}
+
+async function authenticate(
+  parts: RoadParts,
+  arrival: Arrival,
+  registry: Registry,
+): Promise<AuthenticatedClient | Refusal> {
+  const presented = readCredentials(arrival.authorization, arrival.form);
+  return isRefusal(presented) ? presented : parts.authenticate(presented, registry);
+}
+
+/** From an authenticated client to a minted token, or the refusal at the step where it was refused. */
+async function travel(parts: RoadParts, facts: Facts, registry: Registry): Promise<MintedToken | Refusal> {
+  const { client, arrival } = facts;
+  const dispatched = await timed(parts, 'dispatch', () => parts.dispatch(client, arrival.form));
+  if (isRefusal(dispatched)) return dispatched;
+  facts.dispatched = dispatched;
+
+  const tokens = await timed(parts, 'verify', () => verifyTokens(parts, facts, dispatched, registry));
+  if (isRefusal(tokens)) return tokens;
+
+  const target = await timed(parts, 'resolve', () => resolveTarget(dispatched.request, registry));
+  if (isRefusal(target)) return target;
+  facts.target = target;
+
+  const grant = await timed(parts, 'decide', () => decide(parts, facts, dispatched, target, registry));
+  if (isRefusal(grant)) return grant;
+  facts.impersonation = grant.impersonation;
+
+  const minted = await timed(parts, 'mint', () =>
+    mint(
+      grant,
+      {
+        issuer: parts.ourIssuer,
+        clientId: client.id,
+        nowSeconds: nowSeconds(parts.clock),
+        subjectToken: facts.subjectToken,
+        actorToken: facts.actorToken,
+      },
+      (algorithm) => parts.signingKey(algorithm),
+    ),
+  );
+  if (!isRefusal(minted)) facts.minted = minted;
+  return minted;
+}
+
+async function verifyTokens(
+  parts: RoadParts,
+  facts: Facts,
+  { request }: Dispatched,
+  registry: Registry,
+): Promise<Refusal | undefined> {
+  if (request.subject !== 'self') {
+    const token = await parts.verifyPresented('subject', request.subject, facts.client, registry);
+    if (isRefusal(token)) return token;
+    facts.subjectToken = token;
+  }
+  if (request.actor !== undefined) {
+    const token = await parts.verifyPresented('actor', request.actor, facts.client, registry);
+    if (isRefusal(token)) return token;
+    facts.actorToken = token;
+  }
+  return undefined;
+}
+
+async function decide(
+  parts: RoadParts,
+  facts: Facts,
+  { request, grantType }: Dispatched,
+  target: Target,
+  registry: Registry,
+): Promise<AuthorizedGrant | Refusal> {
+  const client = clientParty(facts.client.object, parts.ourIssuer);
+  const { subjectToken, actorToken } = facts;
+  const subject = subjectToken ?? { party: client, claims: NO_CLAIMS, chain: [] };
+  const delegation = delegate(client, subject, actorToken);
+  if (isRefusal(delegation)) return delegation;
+  facts.delegation = delegation;
+  const mayAct = await checkMayAct(
+    subjectToken?.mayAct,
+    subjectToken?.issuer ?? parts.ourIssuer,
+    delegation,
+    registry,
+    parts.ourIssuer,
+  );
+  if (mayAct !== undefined) return mayAct;
+
+  if (target.length === 0)
+    return request.scope === undefined ? authorizeIdentity(client) : refuse('scope_unknown', { target: 'none' });
+  const asked = askScopes(request.scope, target, subjectToken?.scopesAt);
+  if (isRefusal(asked)) return asked;
+  const decided = await parts.decide({ client, delegation, asked, grantType }, registry);
+  facts.trace = decided.trace;
+  return decided.outcome;
+}
+
+/** Step 8: marks, the issued row and the record in one commit; a token that was used already turns it into a refusal. */
+async function commitAndAnswer(parts: RoadParts, facts: Facts, result: MintedToken | Refusal): Promise<Answer> {
+  const recording = await timed(parts, 'record', () => openRecording(parts, facts));
+  const nowMs = parts.clock.nowMs();
+  const marks = pendingMarks(facts);
+  const replays = marks.map(({ mark, reason }) => ({ refusal: refuse(reason), mark }));
+  const refusal = isRefusal(result) ? result : undefined;
+  const record = refusal === undefined ? recording.row('issued', nowMs) : recording.row('refused', nowMs, refusal);
+  const commitment: Commitment = {
+    marks: replays.map((replay) => ({ ...replay.mark, lost: recording.row('refused', nowMs, replay.refusal) })),
+    ...(isRefusal(result) ? {} : { issued: issuedRow(facts, recording, result) }),
+    record,
+  };
+  const committed = await timed(parts, 'commit', () => parts.commit(commitment));
+  if (committed.outcome === 'replayed') {
+    const lost = replays[committed.mark];
+    if (lost === undefined) throw new Error('the store named a mark that was not asked for');
+    return { kind: 'refused', refusal: lost.refusal, record: commitment.marks[committed.mark]?.lost };
+  }
+  if (isRefusal(result)) return { kind: 'refused', refusal: result, record };
+  return { kind: 'issued', minted: result, issuedTokenType: facts.dispatched?.request.issuedTokenType, record };
+}
+
+function pendingMarks(facts: Facts): readonly { readonly mark: PendingMark; readonly reason: Reason }[] {
+  const presented = (role: Role, token: VerifiedToken | undefined) =>
+    (token?.marks ?? []).map((mark) => ({ mark, reason: `${role}_token_replayed` as const }));
+  return [
+    ...facts.client.marks.map((mark) => ({ mark, reason: 'client_assertion_replayed' as const })),
+    ...presented('subject', facts.subjectToken),
+    ...presented('actor', facts.actorToken),
+  ];
+}
+
+function issuedRow(facts: Facts, recording: Recording, minted: MintedToken): IssuedRow {
+  const { subjectToken, actorToken, delegation } = facts;
+  if (delegation === undefined) throw new Error('a token was minted without a delegation');
+  const lineage = [subjectToken, actorToken].flatMap((token) =>
+    token === undefined ? [] : [token.identity, ...token.ancestors],
+  );
+  return {
+    jti: minted.claims.jti,
+    ancestors: [...new Set(lineage)],
+    subjectRef: recording.refOf(delegation.subject),
+    clientId: facts.client.id,
+    actors: facts.impersonation === true ? [] : recording.actorRefs(delegation.chain),
+    resources: (facts.target ?? []).map((resource) => resource.spec.uri),
+    kid: minted.kid,
+    issuedAtSeconds: minted.claims.iat,
+    expiresAtSeconds: minted.claims.exp,
+    subjectClaims: recording.sealClaims(minted.claims.jti, delegation.subject, delegation.subjectClaims) ?? null,
+  };
+}
+
+async function timed<T>(parts: RoadParts, phase: Phase, work: () => Promise<T>): Promise<T> {
+  const start = performance.now();
+  try {
+    return await work();
+  } finally {
+    parts.observe(phase, performance.now() - start);
+  }
+}

@@ -1,0 +1,51 @@
+/**
+ * What others read about us: metadata (RFC 8414, also under OpenID Connect's path), JWKS (RFC 7517), the API document.
+ * All of it is built from the configured issuer, never from a request's headers (R20).
+ */
+import { PATHS } from '../core/protocol.ts';
+import { AUTH_METHODS } from '../objects/client.ts';
+import { SIGNATURE_ALGORITHMS } from '../core/protocol.ts';
+
+/** Seconds for which keys and metadata may be cached. */
+export const JWKS_MAX_AGE_SECONDS = 300;
+
+/** Authorization server metadata (RFC 8414 §2). */
+export function metadata(issuer: string, grantTypes: readonly string[]): Readonly<Record<string, unknown>> {
+  return {
+    issuer,
+    token_endpoint: issuer + PATHS.token,
+    jwks_uri: issuer + PATHS.jwks,
+    grant_types_supported: grantTypes,
+    // `workload_identity` is `private_key_jwt` on the wire: a platform's JWT as client assertion.
+    token_endpoint_auth_methods_supported: AUTH_METHODS.filter((method) => method !== 'workload_identity'),
+    token_endpoint_auth_signing_alg_values_supported: SIGNATURE_ALGORITHMS,
+    // Required by RFC 8414 §2, and MCP's SDKs refuse metadata without these three. There is no sign-in yet: the
+    // endpoint answers 501 and says what to use instead.
+    authorization_endpoint: issuer + PATHS.authorize,
+    response_types_supported: ['code'],
+    code_challenge_methods_supported: ['S256'],
+    service_documentation: issuer + PATHS.openapi,
+  };
+}
+
+/** Page of the authorization endpoint until there is sign-in. */
+export const NO_SIGN_IN_PAGE = `<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<title>Cambist: no sign-in here</title>
+<h1>There is no sign-in at this server yet</h1>
+<p>Cambist exchanges tokens. To get one without a browser, an agent or a service uses
+<code>grant_type=client_credentials</code> for itself, or
+<code>grant_type=urn:ietf:params:oauth:grant-type:token-exchange</code> (RFC 8693) with the ID token of a user who
+signed in at the company's own identity provider.</p>
+</html>
+`;
+
+/**
+ * The well-known path of an issuer: for RFC 8414 §3.1 between host and path, for OpenID Connect Discovery §4 after the
+ * path; MCP clients try OpenID's name in RFC 8414's place too.
+ */
+export function metadataPaths(issuer: string): readonly string[] {
+  const path = new URL(issuer).pathname.replace(/\/$/, '');
+  return [...new Set([PATHS.oauthMetadata + path, PATHS.openidMetadata + path, path + PATHS.openidMetadata])];
+}

@@ -1,0 +1,159 @@
+/**
+ * Where internal reasons become what a caller reads: one table, complete at compile time. Descriptions are constants,
+ * one per error code, so that neither input nor a dependency's text can reach a body; the exact reason is in the record
+ * under the request id that the response carries.
+ */
+import type { ServerResponse } from 'node:http';
+import { Unavailable } from '../core/refusal.ts';
+import type { Reason, Refusal } from '../core/refusal.ts';
+import type { Answer } from '../exchange/road.ts';
+
+export const REQUEST_ID_HEADER = 'Cambist-Request-Id';
+const RETRY_AFTER_SECONDS = 2;
+
+interface Wire {
+  readonly status: 400 | 401 | 405 | 413 | 415;
+  readonly error:
+    | 'invalid_request'
+    | 'invalid_client'
+    | 'unauthorized_client'
+    | 'unsupported_grant_type'
+    | 'invalid_scope'
+    | 'invalid_target';
+}
+
+const invalidRequest: Wire = { status: 400, error: 'invalid_request' };
+const invalidClient: Wire = { status: 401, error: 'invalid_client' };
+const invalidScope: Wire = { status: 400, error: 'invalid_scope' };
+const invalidTarget: Wire = { status: 400, error: 'invalid_target' };
+
+const WIRE = {
+  method_not_allowed: { status: 405, error: 'invalid_request' },
+  content_type_unsupported: invalidRequest,
+  body_too_large: { status: 413, error: 'invalid_request' },
+  body_malformed: invalidRequest,
+  parameter_in_query: invalidRequest,
+  parameter_duplicated: invalidRequest,
+  parameter_missing: invalidRequest,
+  parameter_invalid: invalidRequest,
+  // RFC 6749 §5.2: 401 invalid_client; two methods at once are invalid_request.
+  client_authentication_missing: invalidClient,
+  client_authentication_ambiguous: invalidRequest,
+  client_unknown: invalidClient,
+  client_disabled: invalidClient,
+  client_method_not_allowed: invalidClient,
+  client_secret_wrong: invalidClient,
+  client_id_mismatch: invalidClient,
+  client_assertion_type_unsupported: invalidClient,
+  client_assertion_invalid: invalidClient,
+  client_assertion_replayed: invalidClient,
+  grant_unsupported: { status: 400, error: 'unsupported_grant_type' },
+  grant_not_allowed: { status: 400, error: 'unauthorized_client' },
+  // RFC 8693 §2.2.2: an invalid or unacceptable subject or actor token MUST be invalid_request.
+  token_type_unsupported: invalidRequest,
+  requested_token_type_unsupported: invalidRequest,
+  subject_token_invalid: invalidRequest,
+  subject_token_issuer_unknown: invalidRequest,
+  subject_token_issuer_disabled: invalidRequest,
+  subject_token_not_meant_for_client: invalidRequest,
+  subject_token_unknown: invalidRequest,
+  subject_token_bound: invalidRequest,
+  subject_token_replayed: invalidRequest,
+  subject_disabled: invalidRequest,
+  actor_token_invalid: invalidRequest,
+  actor_token_issuer_unknown: invalidRequest,
+  actor_token_issuer_disabled: invalidRequest,
+  actor_token_not_meant_for_client: invalidRequest,
+  actor_token_unknown: invalidRequest,
+  actor_token_bound: invalidRequest,
+  actor_token_replayed: invalidRequest,
+  actor_disabled: invalidRequest,
+  chain_member_disabled: invalidRequest,
+  subject_name_taken: invalidRequest,
+  // RFC 8693 §2.2.2, RFC 8707 §2.
+  target_missing: invalidTarget,
+  target_malformed: invalidTarget,
+  target_unknown: invalidTarget,
+  target_disabled: invalidTarget,
+  targets_not_grouped: invalidTarget,
+  scope_malformed: invalidScope,
+  scope_unknown: invalidScope,
+  call_edge_missing: invalidTarget,
+  may_act_mismatch: invalidRequest,
+  act_as_denied: invalidRequest,
+  chain_invalid: invalidRequest,
+  chain_too_deep: invalidRequest,
+  all_scopes_denied: invalidTarget,
+  some_scopes_denied: invalidScope,
+  no_default_scope_left: invalidScope,
+  nothing_left_to_live: invalidRequest,
+} as const satisfies Record<Reason, Wire>;
+
+const DESCRIPTIONS = {
+  invalid_request: 'The request is malformed, or a token in it is missing, invalid or not acceptable.',
+  invalid_client: 'Client authentication failed.',
+  unauthorized_client: 'This client may not use this grant.',
+  unsupported_grant_type: 'This grant type is not supported.',
+  invalid_scope: 'A requested scope is unknown, malformed or not permitted.',
+  invalid_target: 'A requested resource or audience is missing, unknown or not permitted.',
+  temporarily_unavailable: 'The service cannot answer now. Try again later.',
+  server_error: 'The service failed to answer.',
+} as const;
+
+/** RFC 6749 §5.1: token answers are never stored, errors included. */
+function head(response: ServerResponse, status: number, extra: Readonly<Record<string, string>> = {}): void {
+  response.writeHead(status, {
+    'Content-Type': 'application/json',
+    'Cache-Control': 'no-store',
+    Pragma: 'no-cache',
+    'X-Content-Type-Options': 'nosniff',
+    ...extra,
+  });
+}
+
+function sendError(
+  response: ServerResponse,
+  status: number,
+  error: keyof typeof DESCRIPTIONS,
+  extra: Readonly<Record<string, string>> = {},
+): void {
+  head(response, status, extra);
+  response.end(JSON.stringify({ error, error_description: DESCRIPTIONS[error] }));
+}
+
+/** Sends an answer of the road (RFC 6749 §5.1 and §5.2, RFC 8693 §2.2). */
+export function sendAnswer(response: ServerResponse, answer: Answer, usedHeader: boolean): void {
+  if (answer.kind === 'refused') {
+    sendRefusal(response, answer.refusal, usedHeader);
+    return;
+  }
+  const { jwt, claims } = answer.minted;
+  head(response, 200);
+  response.end(
+    JSON.stringify({
+      access_token: jwt,
+      ...(answer.issuedTokenType === undefined ? {} : { issued_token_type: answer.issuedTokenType }),
+      token_type: 'Bearer',
+      expires_in: claims.exp - claims.iat,
+      ...(claims.scope === undefined ? {} : { scope: claims.scope }),
+    }),
+  );
+}
+
+/** Sends a refusal; `usedHeader`: the caller used the `Authorization` header, so it is told the scheme (RFC 6749 §5.2). */
+export function sendRefusal(response: ServerResponse, refusal: Refusal, usedHeader: boolean): void {
+  const wire: Wire = WIRE[refusal.reason];
+  const challenge =
+    wire.status === 401 && usedHeader ? { 'WWW-Authenticate': 'Basic realm="cambist", charset="UTF-8"' } : undefined;
+  const allow = wire.status === 405 ? { Allow: 'POST' } : undefined;
+  // What was not read of an oversized body is not waited for.
+  const close = wire.status === 413 ? { Connection: 'close' } : undefined;
+  sendError(response, wire.status, wire.error, { ...challenge, ...allow, ...close });
+}
+
+/** Sends what a thrown error becomes: 503 for a dependency, 500 for a bug. Neither says more. */
+export function sendFailure(response: ServerResponse, error: unknown): void {
+  if (error instanceof Unavailable)
+    sendError(response, 503, 'temporarily_unavailable', { 'Retry-After': String(RETRY_AFTER_SECONDS) });
+  else sendError(response, 500, 'server_error');
+}

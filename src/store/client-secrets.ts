@@ -1,0 +1,145 @@
+/**
+ * Client secrets: made here, shown once, stored as a hash. 256 random bits need no slow hash: there is nothing to guess.
+ * At most two are valid at a time, so that a client can change over. Making or retiring one counts as a change of the
+ * client, so that it is in force with the next request on every node.
+ */
+import { randomBytes, timingSafeEqual } from 'node:crypto';
+import { v7 as newUuid } from 'uuid';
+import type { ChangeFeed } from './change-feed.ts';
+import type { Database, Queryable } from './database.ts';
+import { nextVersion, ObjectMissing } from './object-changes.ts';
+import { digest, hex } from './values.ts';
+import { createVersionedCache } from './versioned-cache.ts';
+
+const VALID_MAX = 2;
+const CACHED_CLIENTS_MAX = 50_000;
+
+export interface NewClientSecret {
+  /** To be shown once: it cannot be read again. */
+  readonly secret: string;
+  readonly id: string;
+  /** Ids of the secrets that stopped working because of this one. */
+  readonly retired: readonly string[];
+}
+
+export interface ClientSecretRow {
+  readonly id: string;
+  readonly createdAtMs: number;
+  readonly retiredAtMs: number | null;
+}
+
+export interface ClientSecrets {
+  /** Throws ObjectMissing. A third one retires the oldest at once. */
+  add(clientId: string, author?: string): Promise<NewClientSecret>;
+  /** `false` when it was not valid any more. */
+  retire(clientId: string, secretId: string, author?: string): Promise<boolean>;
+  list(clientId: string): Promise<readonly ClientSecretRow[]>;
+  /** Constant time in the secret. As new as the last `current()` of the object store whose feed this follows. */
+  verify(clientId: string, secret: string): Promise<boolean>;
+}
+
+/** Without a feed nothing is cached. */
+export function createClientSecrets(db: Database, feed?: ChangeFeed): ClientSecrets {
+  const cache = createVersionedCache({ entriesMax: CACHED_CLIENTS_MAX, fetch: (hashes) => fetchHashes(db, hashes) });
+  feed?.follow({
+    forget: (changes) => {
+      cache.forget(changes.flatMap(({ kind, name }) => (kind === 'client' ? [hex(digest(name))] : [])));
+    },
+    forgetAll: () => {
+      cache.forgetAll();
+    },
+  });
+
+  async function validHashes(clientId: string): Promise<readonly Uint8Array[]> {
+    const key = hex(digest(clientId));
+    return (feed === undefined ? (await fetchHashes(db, [key])).get(key) : await cache.get(key)) ?? [];
+  }
+
+  return {
+    add: (clientId, author) => db.transaction((q) => addSecret(q, clientId, author ?? 'cambist')),
+    retire: (clientId, secretId, author) =>
+      db.transaction(async (q) => {
+        await touchClient(q, clientId, author ?? 'cambist');
+        const retired = await q.query(
+          `UPDATE client_secret SET retired_at = clock_timestamp()
+           WHERE client_hash = $1 AND id = $2 AND retired_at IS NULL RETURNING id`,
+          [digest(clientId), secretId],
+        );
+        return retired.length > 0;
+      }),
+    async list(clientId) {
+      const rows = await db.query<{ id: string; created_at: Date; retired_at: Date | null }>(
+        'SELECT id, created_at, retired_at FROM client_secret WHERE client_hash = $1 ORDER BY created_at, id',
+        [digest(clientId)],
+      );
+      return rows.map(({ id, created_at, retired_at }) => ({
+        id,
+        createdAtMs: created_at.getTime(),
+        retiredAtMs: retired_at?.getTime() ?? null,
+      }));
+    },
+    async verify(clientId, secret) {
+      const given = digest(secret);
+      const hashes = await validHashes(clientId);
+      let matched = false;
+      // Always as many comparisons, whichever matches and however many there are.
+      for (let place = 0; place < VALID_MAX; place++) {
+        const hash = hashes[place];
+        const equal = timingSafeEqual(given, hash ?? NO_HASH);
+        matched = (equal && hash !== undefined) || matched;
+      }
+      return matched;
+    },
+  };
+}
+
+const NO_HASH = Buffer.alloc(32);
+
+async function addSecret(q: Queryable, clientId: string, author: string): Promise<NewClientSecret> {
+  await touchClient(q, clientId, author);
+  const secret = `cbs_${randomBytes(32).toString('base64url')}`;
+  const id = newUuid();
+  const retired = await q.query<{ id: string }>(
+    `UPDATE client_secret SET retired_at = clock_timestamp()
+     WHERE client_hash = $1 AND retired_at IS NULL AND id NOT IN (
+       SELECT id FROM client_secret WHERE client_hash = $1 AND retired_at IS NULL
+       ORDER BY created_at DESC, id DESC LIMIT $2
+     ) RETURNING id`,
+    [digest(clientId), VALID_MAX - 1],
+  );
+  await q.query('INSERT INTO client_secret (id, client_hash, client, hash) VALUES ($1, $2, $3, $4)', [
+    id,
+    digest(clientId),
+    clientId,
+    digest(secret),
+  ]);
+  return { secret, id, retired: retired.map((row) => row.id) };
+}
+
+/** Writes a change of the client without changing it, under the lock of all changes. Throws ObjectMissing. */
+async function touchClient(q: Queryable, clientId: string, author: string): Promise<void> {
+  const version = await nextVersion(q);
+  const touched = await q.query(
+    `INSERT INTO object_change (version, kind, name_hash, name, spec, disabled, removed, action, author)
+     SELECT $1, kind, name_hash, name, spec, disabled, false, 'secret', $2 FROM object
+     WHERE kind = 'client' AND name_hash = $3 RETURNING version`,
+    [version, author, digest(clientId)],
+  );
+  if (touched.length === 0) throw new ObjectMissing('client', clientId);
+}
+
+async function fetchHashes(
+  db: Database,
+  clientHashes: readonly string[],
+): Promise<ReadonlyMap<string, readonly Uint8Array[]>> {
+  const rows = await db.query<{ client: string; hash: Uint8Array }>(
+    `SELECT encode(client_hash, 'hex') AS client, hash FROM client_secret
+     WHERE client_hash = ANY (SELECT decode(given, 'hex') FROM unnest($1::text[]) AS given) AND retired_at IS NULL
+     ORDER BY created_at DESC, id DESC`,
+    [clientHashes],
+    { name: 'client-secret-hashes' },
+  );
+  const found = new Map<string, Uint8Array[]>();
+  for (const { client, hash } of rows) found.set(client, [...(found.get(client) ?? []), hash]);
+  return found;
+}

@@ -1,0 +1,146 @@
+/**
+ * The one statement that commits a batch: replay marks, issued tokens' rows and audit records of many requests, all or
+ * nothing. Within it each request stands alone: whoever loses one of its marks gets the record of that loss instead of
+ * the one it came with, and no issued row; its other marks stay consumed.
+ */
+import type { RecordRow } from '../audit/record.ts';
+import type { Commitment, IssuedRow, ReplayMark } from './commitment.ts';
+import type { Queryable } from './database.ts';
+import { digest, hex, storable, textArray } from './values.ts';
+
+const RECORD_FIELDS = 'id, recorded_at, kind, reason, request_id, client_id, resources, jti, persons, canonical';
+const RECORD_ARRAYS = [
+  'uuid',
+  'float8',
+  'text',
+  'text',
+  'text',
+  'text',
+  'text',
+  'text',
+  'text',
+  'text',
+] as const;
+const RECORD_VALUES = `id, to_timestamp(recorded_at / 1000), kind, reason, request_id, client_id, resources::text[], jti,
+  persons::uuid[], decode(canonical, 'hex')`;
+
+/** Parameters $from, $from+1, … as arrays of these types. */
+function parameters(from: number, types: readonly string[]): string {
+  return types.map((type, index) => `$${from + index}::${type}[]`).join(', ');
+}
+
+// A mark is won by the first of this batch that has it, and only if the insert made its row. An insert waits for another
+// transaction that is inserting the same mark. Sorted, so that two batches with the same marks cannot lock each other out.
+const STATEMENT = `
+WITH mark AS (
+  SELECT * FROM unnest(${parameters(1, ['int', 'int', 'text', 'text', 'text', 'text', 'float8'])})
+    AS t(ord, seq, hash, purpose, issuer, mark_id, expires_at)
+), claim AS (
+  SELECT DISTINCT ON (hash) * FROM mark ORDER BY hash, ord, seq
+), won AS (
+  INSERT INTO replay_mark (hash, purpose, issuer, mark_id, expires_at)
+  SELECT decode(hash, 'hex'), purpose, issuer, mark_id, to_timestamp(expires_at) FROM claim ORDER BY hash
+  ON CONFLICT DO NOTHING RETURNING hash
+), lost AS (
+  SELECT m.ord, min(m.seq) AS seq FROM mark m WHERE NOT EXISTS (
+    SELECT FROM claim c JOIN won w ON w.hash = decode(c.hash, 'hex')
+    WHERE c.hash = m.hash AND c.ord = m.ord AND c.seq = m.seq
+  ) GROUP BY m.ord
+), candidate AS (
+  SELECT * FROM unnest(${parameters(8, ['int', 'int', ...RECORD_ARRAYS])}) AS t(ord, seq, ${RECORD_FIELDS})
+), recorded AS (
+  INSERT INTO audit_record (${RECORD_FIELDS}, epoch)
+  SELECT ${RECORD_VALUES}, coalesce((SELECT epoch FROM instance), 1)
+  FROM candidate LEFT JOIN lost USING (ord)
+  WHERE candidate.seq = coalesce(lost.seq, -1) ORDER BY ord
+), issued AS (
+  INSERT INTO issued_token (jti, ancestors, subject_ref, client_id, actors, resources, kid, issued_at, expires_at)
+  SELECT jti, ancestors::text[], subject_ref, client_id, actors::text[], resources::text[], kid,
+    to_timestamp(issued_at), to_timestamp(expires_at)
+  FROM unnest(${parameters(20, ['int', 'text', 'text', 'text', 'text', 'text', 'text', 'text', 'float8', 'float8'])})
+    AS t(ord, jti, ancestors, subject_ref, client_id, actors, resources, kid, issued_at, expires_at)
+  WHERE NOT EXISTS (SELECT FROM lost WHERE lost.ord = t.ord)
+)
+SELECT ord, seq FROM lost`;
+
+/** Commits them all; returns, for each request that lost a mark, its place in the batch and the first mark it lost. */
+export async function runCommitStatement(
+  db: Queryable,
+  batch: readonly Commitment[],
+): Promise<ReadonlyMap<number, number>> {
+  const marks = columns<readonly [number, number, ReplayMark]>(
+    batch.flatMap(({ marks: own }, ord) => own.map((mark, seq) => [ord, seq, mark] as const)),
+    [
+      ([ord]) => ord,
+      ([, seq]) => seq,
+      ([, , { purpose, issuer, id }]) => hex(digest(purpose, issuer, id)),
+      ([, , { purpose }]) => storable(purpose),
+      ([, , { issuer }]) => storable(issuer),
+      ([, , { id }]) => storable(id),
+      ([, , { expiresAtSeconds }]) => expiresAtSeconds,
+    ],
+  );
+  const candidates = batch.flatMap(({ record, marks: own }, ord) => [
+    { ord, seq: -1, record },
+    ...own.map(({ lost }, seq) => ({ ord, seq, record: lost })),
+  ]);
+  const issued = columns<readonly [number, IssuedRow]>(
+    batch.flatMap(({ issued: row }, ord) => (row === undefined ? [] : [[ord, row] as const])),
+    [
+      ([ord]) => ord,
+      ([, { jti }]) => jti,
+      ([, { ancestors }]) => textArray(ancestors),
+      ([, { subjectRef }]) => subjectRef,
+      ([, { clientId }]) => clientId,
+      ([, { actors }]) => textArray(actors),
+      ([, { resources }]) => textArray(resources),
+      ([, { kid }]) => kid,
+      ([, { issuedAtSeconds }]) => issuedAtSeconds,
+      ([, { expiresAtSeconds }]) => expiresAtSeconds,
+    ],
+  );
+  const values = [
+    ...marks,
+    candidates.map(({ ord }) => ord),
+    candidates.map(({ seq }) => seq),
+    ...recordColumns(candidates.map(({ record }) => record)),
+    ...issued,
+  ];
+  const lost = await db.query<{ ord: number; seq: number }>(STATEMENT, values, { name: 'commit-batch' });
+  return new Map(lost.map(({ ord, seq }) => [ord, seq]));
+}
+
+const INSERT_ABSENT = `
+INSERT INTO audit_record (${RECORD_FIELDS}, epoch)
+SELECT ${RECORD_VALUES}, coalesce((SELECT epoch FROM instance), 1)
+FROM unnest(${parameters(1, ['int', ...RECORD_ARRAYS])}) AS t(ord, ${RECORD_FIELDS}) ORDER BY ord
+ON CONFLICT DO NOTHING RETURNING id`;
+
+/**
+ * Inserts records where none stands under their (time, id); returns the ids of those that were inserted. It waits for a
+ * transaction that is inserting the same one, so its answer is final.
+ */
+export async function insertAbsentRecords(db: Queryable, records: readonly RecordRow[]): Promise<ReadonlySet<string>> {
+  const values = [records.map((_, ord) => ord), ...recordColumns(records)];
+  const rows = await db.query<{ id: string }>(INSERT_ABSENT, values, { name: 'record-insert-absent' });
+  return new Set(rows.map(({ id }) => id));
+}
+
+function recordColumns(records: readonly RecordRow[]): unknown[][] {
+  return columns(records, [
+    ({ id }) => id,
+    ({ recordedAtMs }) => recordedAtMs,
+    ({ kind }) => kind,
+    ({ reason }) => reason,
+    ({ requestId }) => storable(requestId),
+    ({ clientId }) => (clientId === null ? null : storable(clientId)),
+    ({ resources }) => textArray(resources),
+    ({ jti }) => (jti === null ? null : storable(jti)),
+    ({ persons }) => textArray(persons),
+    ({ canonical }) => hex(canonical),
+  ]);
+}
+
+function columns<T>(rows: readonly T[], fields: readonly ((row: T) => unknown)[]): unknown[][] {
+  return fields.map((field) => rows.map(field));
+}

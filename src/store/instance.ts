@@ -1,0 +1,80 @@
+/**
+ * The identity of a database: made once, by whichever node starts first, and checked by every node after that. A node
+ * with the wrong key-encryption key must not start: it would seal what no other node can open.
+ */
+import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
+import { v4 as newUuid } from 'uuid';
+import type { Principal } from '../core/principal.ts';
+import type { Database } from './database.ts';
+import { WrongKeyEncryptionKey } from './envelope.ts';
+import type { Envelope } from './envelope.ts';
+
+export { WrongKeyEncryptionKey } from './envelope.ts';
+
+export interface Instance {
+  /** Random, for the life of the database. */
+  readonly id: string;
+  /** Counts restores: what was signed or marked before a restore must not come back to life after it. */
+  readonly epoch: number;
+  /** HMAC-SHA256 over the pair (issuer, sub): finds a person's rows without naming the person. */
+  blindIndex(principal: Principal): Uint8Array;
+}
+
+interface InstanceRow {
+  id: string;
+  epoch: number;
+  sealed_check: Uint8Array;
+  sealed_blind_key: Uint8Array;
+}
+
+const CHECK_VALUE = Buffer.from('cambist: this key-encryption key is the right one');
+
+/** Throws WrongKeyEncryptionKey when this database was made under another key. */
+export async function openInstance(db: Database, envelope: Envelope): Promise<Instance> {
+  let row = await readInstance(db);
+  if (row === undefined) {
+    await createInstance(db, envelope);
+    row = await readInstance(db);
+  }
+  if (row === undefined) throw new Error('the instance row was made and is not there');
+  const blindKey = openSealed(row, envelope);
+  return {
+    id: row.id,
+    epoch: row.epoch,
+    blindIndex: ({ issuer, sub }) =>
+      createHmac('sha256', blindKey)
+        .update(JSON.stringify([issuer, sub]))
+        .digest(),
+  };
+}
+
+async function readInstance(db: Database): Promise<InstanceRow | undefined> {
+  const [row] = await db.query<InstanceRow>('SELECT id, epoch, sealed_check, sealed_blind_key FROM instance');
+  return row;
+}
+
+/** Of several nodes that start at once, one row wins; all then read that one. */
+async function createInstance(db: Database, envelope: Envelope): Promise<void> {
+  const id = newUuid();
+  await db.query(
+    `INSERT INTO instance (id, epoch, sealed_check, sealed_blind_key) VALUES ($1, 1, $2, $3) ON CONFLICT DO NOTHING`,
+    [id, envelope.seal(CHECK_VALUE, checkAad(id)), envelope.seal(randomBytes(32), blindKeyAad(id))],
+  );
+}
+
+function openSealed(row: InstanceRow, envelope: Envelope): Uint8Array {
+  try {
+    const check = Buffer.from(envelope.open(row.sealed_check, checkAad(row.id)));
+    if (check.length === CHECK_VALUE.length && timingSafeEqual(check, CHECK_VALUE))
+      return envelope.open(row.sealed_blind_key, blindKeyAad(row.id));
+  } catch (error) {
+    if (!(error instanceof WrongKeyEncryptionKey)) throw error;
+  }
+  throw new WrongKeyEncryptionKey(
+    `this database was made under another key-encryption key than the one given (${envelope.kekId}). ` +
+      'Give the key that this database was made with. There is no way to read its keys without it.',
+  );
+}
+
+const checkAad = (id: string) => `instance|${id}|check`;
+const blindKeyAad = (id: string) => `instance|${id}|blind-index`;

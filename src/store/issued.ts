@@ -1,0 +1,27 @@
+/**
+ * The rows of issued tokens: that we issued it, and what it descends from. A token that has no row was never committed,
+ * whatever its signature says.
+ */
+import type { Database } from './database.ts';
+import { groupLookups } from './grouping.ts';
+
+export interface IssuedTokens {
+  /** By `jti`, whose issuer must have been found to be us. `undefined`: no such token was ever issued. */
+  find(jti: string): Promise<{ readonly ancestors: readonly string[] } | undefined>;
+}
+
+const JTI_MAX_CHARS = 256;
+
+export function createIssuedTokens(db: Database): IssuedTokens {
+  const find = groupLookups(async (jtis: readonly string[]) => {
+    const rows = await db.query<{ jti: string; ancestors: string[] }>(
+      'SELECT jti, ancestors FROM issued_token WHERE jti = ANY($1::text[])',
+      [jtis],
+      { name: 'issued-find' },
+    );
+    return new Map(rows.map(({ jti, ancestors }) => [jti, { ancestors }]));
+  });
+  return {
+    find: (jti) => (jti.length > JTI_MAX_CHARS || jti.includes('\0') ? Promise.resolve(undefined) : find(jti)),
+  };
+}
