@@ -28,9 +28,10 @@ export async function start(args) {
 }
 
 /** Installs and builds what is missing or out of date; when a step fails, shows its output and ends the process. */
-export async function prepare() {
+export async function prepare({ onlyInstall = false } = {}) {
   try {
     if (!isInstalled()) await install();
+    if (onlyInstall) return;
     const sources = readSources();
     if (!isBuilt(sources)) await build(sources);
   } catch (error) {

@@ -6,14 +6,15 @@ import { readFileSync } from 'node:fs';
 import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { v7 as uuidv7 } from 'uuid';
-import { openPerson } from './audit/personal.ts';
+import { openPerson, sealPerson } from './audit/personal.ts';
 import type { PersonalFields } from './audit/personal.ts';
 import { canonicalBytes, RECORD_VERSION } from './audit/record.ts';
-import type { RecordKind, RecordRow } from './audit/record.ts';
+import type { RecordKind, RecordRow, SealedPerson } from './audit/record.ts';
 import { createAuthenticator } from './clients/authenticate.ts';
 import { systemClock } from './core/clock.ts';
 import type { Clock } from './core/clock.ts';
 import type { Logger } from './core/log.ts';
+import type { Principal } from './core/principal.ts';
 import { PATHS } from './core/protocol.ts';
 import { createDecider } from './exchange/decision.ts';
 import { createDispatch } from './exchange/dispatch.ts';
@@ -70,8 +71,8 @@ export interface Service {
   readonly clientSecrets: ReturnType<typeof createClientSecrets>;
   readonly records: ReturnType<typeof createRecordReader>;
   readonly persons: PersonKeys;
-  /** Writes a record of something that was changed here. */
-  recordChange(change: Readonly<Record<string, unknown>>): Promise<void>;
+  /** Writes a record of something that was changed here; the persons it concerns are sealed. */
+  recordChange(change: Readonly<Record<string, unknown>>, concerned: readonly Principal[]): Promise<void>;
   /** The personal fields of a record, where the person was not erased. */
   openPersons(row: {
     readonly id: string;
@@ -91,7 +92,7 @@ export async function composeService(parts: ServiceParts): Promise<Service> {
   await ensureAuditPartitions(database);
 
   const objects = createObjectStore(database);
-  const clientSecrets = createClientSecrets(database, objects);
+  const clientSecrets = createClientSecrets(database, objects.feed);
   const persons = createPersonKeys({ db: database, envelope, instance });
   const ring = await openKeyRing({ store: createSigningKeys(database), envelope, clock, logger });
   const fetcher = createFetcher({ clock, logger });
@@ -101,7 +102,6 @@ export async function composeService(parts: ServiceParts): Promise<Service> {
     db: database,
     clock,
     logger,
-    epoch: instance.epoch,
     settle: { failed: bare.failed, undelivered: bare.undelivered },
   });
   const noise = createNoise({
@@ -157,8 +157,15 @@ export async function composeService(parts: ServiceParts): Promise<Service> {
     clientSecrets,
     records: createRecordReader(database),
     persons,
-    recordChange: async (change) => {
-      await committer.commit({ marks: [], record: bare.changed(change) });
+    recordChange: async (change, concerned) => {
+      const keys = await Promise.all(concerned.map((principal) => persons.keyFor(principal)));
+      const record = bare.changed(change, (recordId) =>
+        concerned.flatMap(({ issuer: iss, sub }, index) => {
+          const key = keys[index];
+          return key === undefined ? [] : [sealPerson(key, recordId, { iss, sub })];
+        }),
+      );
+      await committer.commit({ marks: [], record });
     },
     openPersons: (row) => openPersons(persons, row),
     listen: (host, port) => listen(server, host, port),
@@ -199,19 +206,16 @@ function issuedTokenFinder(
 
 /** Records that belong to no request of their own. */
 function bareRows(node: string, clock: Clock) {
-  const row = (kind: RecordKind, fields: Readonly<Record<string, unknown>>, like?: RecordRow): RecordRow => {
-    const id = kind === 'failed' && like !== undefined ? like.id : uuidv7();
-    const recordedAtMs = kind === 'failed' && like !== undefined ? like.recordedAtMs : clock.nowMs();
+  const row = (
+    kind: RecordKind,
+    place: { readonly id: string; readonly recordedAtMs: number },
+    fields: Readonly<Record<string, unknown>>,
+    like?: RecordRow,
+    sealed: readonly SealedPerson[] = [],
+  ): RecordRow => {
+    const { id, recordedAtMs } = place;
     const requestId = like?.requestId ?? id;
-    const body = {
-      v: RECORD_VERSION,
-      id,
-      time: new Date(recordedAtMs).toISOString(),
-      kind,
-      request_id: requestId,
-      node,
-      ...fields,
-    };
+    const time = new Date(recordedAtMs).toISOString();
     return {
       id,
       recordedAtMs,
@@ -221,16 +225,30 @@ function bareRows(node: string, clock: Clock) {
       clientId: like?.clientId ?? null,
       resources: like?.resources ?? [],
       jti: kind === 'undelivered' ? (like?.jti ?? null) : null,
-      persons: like?.persons ?? [],
-      canonical: canonicalBytes(body),
+      persons: like?.persons ?? sealed.map(({ ref }) => ref),
+      canonical: canonicalBytes({
+        v: RECORD_VERSION,
+        id,
+        time,
+        kind,
+        request_id: requestId,
+        node,
+        ...fields,
+        persons: sealed,
+      }),
     };
   };
+  const newPlace = () => ({ id: uuidv7(), recordedAtMs: clock.nowMs() });
   return {
-    /** Stands in for a record that was never committed: its request was answered 503. */
-    failed: (original: RecordRow) => row('failed', { meant: original.kind }, original),
+    /** Stands in for a record that was never committed, in its place: its request was answered 503. */
+    failed: (original: RecordRow) => row('failed', original, { meant: original.kind }, original),
     /** Follows a record whose answer never reached its caller. */
-    undelivered: (original: RecordRow) => row('undelivered', { of: original.id, jti: original.jti }, original),
-    changed: (change: Readonly<Record<string, unknown>>) => row('changed', { change }),
+    undelivered: (original: RecordRow) =>
+      row('undelivered', newPlace(), { of: original.id, jti: original.jti }, original),
+    changed: (change: Readonly<Record<string, unknown>>, seal: (recordId: string) => readonly SealedPerson[]) => {
+      const place = newPlace();
+      return row('changed', place, { change }, undefined, seal(place.id));
+    },
   };
 }
 

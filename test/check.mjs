@@ -24,7 +24,7 @@ const steps = {
 if (!existsSync(join(root, 'openapi.yaml'))) delete steps.openapi;
 
 process.chdir(root);
-await prepare();
+await prepare({ onlyInstall: true });
 const wanted = process.argv.slice(2);
 const unknown = wanted.filter((name) => steps[name] === undefined);
 if (unknown.length > 0) {

@@ -35,6 +35,7 @@ try {
 }
 
 function describePostgres() {
+  if (process.env['TEST_DATABASE_URL'] !== undefined) return 'real PostgreSQL: the one of TEST_DATABASE_URL';
   const debian = '/usr/lib/postgresql';
   const versions = existsSync(debian) ? readdirSync(debian).map((version) => join(debian, version, 'bin')) : [];
   const places = [...versions.reverse(), ...(process.env['PATH'] ?? '').split(delimiter)];

@@ -38,5 +38,5 @@ async function keyOf(jwk: JWK, alg: string): Promise<SigningKey> {
   if (privateKey instanceof Uint8Array) throw new Error('a signing key must be asymmetric');
   const { kty, crv, x, y, n, e } = jwk;
   const parts = Object.entries({ kty, crv, x, y, n, e }).filter(([, value]) => value !== undefined);
-  return { alg, kid, privateKey, publicJwk: { ...Object.fromEntries(parts), kid, alg, use: 'sig' } as JWK };
+  return { alg, kid, privateKey, publicJwk: { ...Object.fromEntries(parts), kid, alg, use: 'sig' } };
 }

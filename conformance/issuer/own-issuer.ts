@@ -104,7 +104,12 @@ export function draftToken(from: IssuerIdentity, base: { claims: Json; typ?: str
   const now = nowSeconds();
   const claims = { iss: from.issuer, iat: now, exp: now + 300, jti: randomUUID(), ...base.claims, ...tweak.claims };
   const key = tweak.key ?? from.key;
-  const header = { alg: key.alg, kid: from.key.kid, ...(base.typ === undefined ? {} : { typ: base.typ }), ...tweak.header };
+  const header = {
+    alg: key.alg,
+    kid: from.key.kid,
+    ...(base.typ === undefined ? {} : { typ: base.typ }),
+    ...tweak.header,
+  };
   return { header, claims, key };
 }
 

@@ -96,7 +96,7 @@ export function openProbe(
     fetch: ({ method = 'GET', headers = {}, body, url }) => send({ method, url, headers, body }),
     token: async (source, tweak) => {
       const found = typeof source === 'string' ? target.config.subjects[source] : source;
-      if (found === undefined) throw new Error(`the configuration has no subject ${String(source)}`);
+      if (found === undefined) throw new Error(`the configuration has no subject ${source as string}`);
       return obtainToken(target, found, (client, form) => ask({ client, form }), tweak);
     },
     accepted(answer, what) {
@@ -125,7 +125,13 @@ export function openProbe(
       keep(id, { verdict: 'skipped', byPolicy: false, seen: why, blocked: false, evidence: [] });
     },
     blocked: (id, by) => {
-      keep(id, { verdict: blockedVerdict(requirements, id), byPolicy: false, seen: `not judged: ${by}`, blocked: true, evidence: [] });
+      keep(id, {
+        verdict: blockedVerdict(requirements, id),
+        byPolicy: false,
+        seen: `not judged: ${by}`,
+        blocked: true,
+        evidence: [],
+      });
     },
   };
 
@@ -166,7 +172,12 @@ async function requestOf(target: Target, given: Ask): Promise<Sent> {
   const shared = { accept: 'application/json', ...headers, ...given.headers };
   if (method === 'GET') return { method, url: url.href, headers: shared, body: undefined };
   const contentType = given.contentType ?? 'application/x-www-form-urlencoded';
-  return { method, url: url.href, headers: { ...shared, 'content-type': contentType }, body: given.body ?? encodeForm(form) };
+  return {
+    method,
+    url: url.href,
+    headers: { ...shared, 'content-type': contentType },
+    body: given.body ?? encodeForm(form),
+  };
 }
 
 async function withAuthentication(
@@ -176,7 +187,7 @@ async function withAuthentication(
   const who = given.client ?? 'requester';
   if (who === 'nobody') return { headers: {}, form: given.form };
   const client = typeof who === 'string' ? clientOf(target, who) : who;
-  if (client === undefined) throw new Error(`the configuration has no client for the role ${String(who)}`);
+  if (client === undefined) throw new Error(`the configuration has no client for the role ${who as string}`);
   const how = client.auth.find(({ method }) => given.method === undefined || method === given.method);
   if (how === undefined) throw new Error(`${client.client_id} has no ${String(given.method)}`);
   return authenticated(client, how, given.form, target);

@@ -99,7 +99,8 @@ async function runScenario(
   scenario: Scenario,
   requirements: readonly Requirement[],
 ): Promise<Judgement[]> {
-  const { probe, judgements, blockRest } = openProbe(target, wire, scenario, requirements);
+  const opened = openProbe(target, wire, scenario, requirements);
+  const { probe, judgements } = opened;
   const lacking = scenario.lacks?.(target);
   if (lacking !== undefined) for (const { id } of requirements) probe.skip(id, lacking);
   else
@@ -108,9 +109,10 @@ async function runScenario(
       const silent = requirements.filter(({ id }) => !judgements.has(id));
       if (silent.length > 0) throw new Error(`${scenario.id} forgot ${silent.map(({ id }) => id).join(', ')}`);
     } catch (error) {
-      if (!(error instanceof ControlRefused || error instanceof TargetBusy || error instanceof TokenUnavailable)) throw error;
+      if (!(error instanceof ControlRefused || error instanceof TargetBusy || error instanceof TokenUnavailable))
+        throw error;
       const evidence: Answer[] = error instanceof TokenUnavailable ? [] : [error.answer];
-      blockRest(error.message, evidence);
+      opened.blockRest(error.message, evidence);
     }
   return requirements.flatMap(({ id }) => judgements.get(id) ?? []);
 }

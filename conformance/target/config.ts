@@ -129,7 +129,10 @@ export const targetSchema = z.strictObject({
       may_act: partyClaims.optional().describe('The value of may_act that names the requester'),
     })
     .optional(),
-  introspection: z.strictObject({ client: role }).optional().describe('Who may introspect tokens of the first resource'),
+  introspection: z
+    .strictObject({ client: role })
+    .optional()
+    .describe('Who may introspect tokens of the first resource'),
   protected_resources: z
     .array(
       z.strictObject({
@@ -147,7 +150,10 @@ export const targetSchema = z.strictObject({
   expectations: z
     .strictObject({
       subject: partyClaims.optional().describe('Claims of a token about the default subject'),
-      assertions_are_single_use: z.boolean().default(false).describe('The target refuses a client assertion seen before'),
+      assertions_are_single_use: z
+        .boolean()
+        .default(false)
+        .describe('The target refuses a client assertion seen before'),
       denied: z.array(denial).default([]),
     })
     .default({ assertions_are_single_use: false, denied: [] }),

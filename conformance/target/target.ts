@@ -45,7 +45,12 @@ export function tokenTypeUrn(type: string): string {
 
 export type SendForm = (client: ClientRole, form: Form) => Promise<Answer>;
 
-export async function obtainToken(target: Target, source: TokenSource, send: SendForm, tweak?: Tweak): Promise<Presented> {
+export async function obtainToken(
+  target: Target,
+  source: TokenSource,
+  send: SendForm,
+  tweak?: Tweak,
+): Promise<Presented> {
   const type = tokenTypeUrn(source.type);
   if (source.source === 'suite') {
     if (target.own === undefined) throw new TokenUnavailable('the configuration has no `suite` to issue tokens');

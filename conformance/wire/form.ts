@@ -20,5 +20,5 @@ export function replaced(form: Form, values: Readonly<Record<string, FormValue>>
 
 /** The form as `application/x-www-form-urlencoded` (RFC 6749 Appendix B). */
 export function encodeForm(form: Form): string {
-  return new URLSearchParams(form.map(([name, value]) => [name, value])).toString();
+  return new URLSearchParams(form.map(([name, value]): [string, string] => [name, value])).toString();
 }

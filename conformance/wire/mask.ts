@@ -18,7 +18,9 @@ const SECRET_PARAMETERS =
 export function openMasker(secrets: readonly string[]): Masker {
   const known = secrets
     .filter((secret) => secret.length >= 6)
-    .flatMap((secret) => [...new Set([secret, encodeURIComponent(secret), new URLSearchParams([['', secret]]).toString().slice(1)])]);
+    .flatMap((secret) => [
+      ...new Set([secret, encodeURIComponent(secret), new URLSearchParams([['', secret]]).toString().slice(1)]),
+    ]);
   const maskToken = (value: string): string => {
     if (value === '' || value.startsWith('eyJ')) return value.replace(JWT, `$1${HIDDEN}`);
     return value.length > 24 ? `${value.slice(0, 6)}${HIDDEN}` : value;

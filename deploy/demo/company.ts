@@ -4,7 +4,7 @@
  */
 import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
-import { startCambist } from './cambist-process.ts';
+import { cleanEnvironment, startCambist } from './cambist-process.ts';
 import type { CambistProcess } from './cambist-process.ts';
 import { startIdentityProvider } from './identity-provider.ts';
 import type { IdentityProvider } from './identity-provider.ts';
@@ -12,7 +12,7 @@ import { loadIdentities, makePrivateFolder, writePrivately } from './identities.
 import type { DemoIdentities } from './identities.ts';
 import { signIn } from './sign-in.ts';
 
-/** Where things are, relative to the clone: the printed commands use the same paths. */
+/** Where things are, relative to the working folder: the printed commands use the same paths. */
 export const PLACES = {
   data: '.cambist',
   folder: '.cambist/demo',
@@ -23,7 +23,8 @@ export const PLACES = {
   idToken: '.cambist/demo/ada.id_token',
 } as const;
 
-const OBJECTS_FILE = 'deploy/demo/company.yaml';
+/** In the clone; this file runs from `dist/deploy/demo/`. */
+const OBJECTS_FILE = new URL('../../../deploy/demo/company.yaml', import.meta.url);
 const PROVIDER_PORT = 9400;
 const CAMBIST_PORT = 8080;
 const PORTS_TRIED = 20;
@@ -120,7 +121,9 @@ async function startService(): Promise<CambistProcess> {
     '',
   ];
   writePrivately(PLACES.config, config.join('\n'));
-  return startCambist({ port, configFile: PLACES.config, logFile: PLACES.log });
+  const url = `http://127.0.0.1:${port}`;
+  const env = { ...cleanEnvironment(), CAMBIST_CONFIG: PLACES.config };
+  return startCambist({ issuer: url, url, env, logFile: PLACES.log });
 }
 
 /** What an operator does by hand: apply the file, then make a secret for each client that has none yet. */

@@ -11,7 +11,7 @@ import type { Terminal } from './terminal.ts';
 
 const REFRESH_MS = (ID_TOKEN_LIFETIME_SECONDS * 1000) / 3;
 
-/** Runs the demo in the working folder, which is the clone. Sets the exit code; resolves when everything has stopped. */
+/** Runs the demo with its data in the working folder. Sets the exit code; resolves when everything has stopped. */
 export async function runDemo(args: readonly string[]): Promise<void> {
   const terminal = openTerminal(process.stdout, process.env);
   const interruption = watchInterrupts();

@@ -46,15 +46,14 @@ export async function show(company: Company, terminal: Terminal): Promise<Shown>
   line(bold("3. The same agent asks for Ada's notes, which are none of its business"));
   if (denied.status === 200) throw new Error('the exchange that policy forbids was permitted');
   line(`   ${bad(`HTTP ${denied.status}`)} ${JSON.stringify(denied.body)}`);
-  line(`   ${dim('The agent learns no more than that. The operator asks:')} cambist explain ${denied.requestId}`);
-  for (const text of lines(await company.cambist.command('explain', denied.requestId))) line(`     ${text}`);
+  line(`   ${dim('The agent learns no more. Whoever runs Cambist asks:')} cambist explain ${denied.requestId}`);
+  for (const text of gist(await company.cambist.command('explain', denied.requestId))) line(`   ${text}`);
   line();
 
-  line(bold('4. Both left a record, written in the same transaction as what they record'));
-  for (const { requestId } of [permitted, denied]) {
-    const record = JSON.parse(await company.cambist.command('explain', requestId, '--json')) as Claims;
-    for (const text of summarise(record)) line(`   ${text}`);
-  }
+  line(bold('4. Both left a record; without it there would have been no answer'));
+  const records = [await readRecord(company, permitted), await readRecord(company, denied)];
+  for (const row of table(RECORD_ROWS.map(([name, read]) => [name, ...records.map(read)]))) line(`   ${row}`);
+  line(`   ${dim('What is personal in them is stored encrypted, under a key of that person.')}`);
   line();
   return { permitted: permitted.requestId, denied: denied.requestId };
 }
@@ -101,10 +100,53 @@ function display(name: string, claims: Claims): string {
   return typeof value === 'string' ? value : JSON.stringify(value);
 }
 
-function lines(text: string): string[] {
-  return text.trimEnd().split('\n');
+/** What `cambist explain` says, without the fields of the record that are shown below. */
+function gist(explanation: string): string[] {
+  const lines = explanation.trimEnd().split('\n');
+  const verdicts = lines.findIndex((text) => text.startsWith('  scope '));
+  return [...lines.slice(0, 1), ...lines.slice(verdicts)];
 }
 
-function summarise(record: Claims): string[] {
-  return lines(JSON.stringify(record));
+interface ExplainedRecord {
+  readonly kind: string;
+  readonly body: Claims;
+  readonly persons: readonly Claims[];
+}
+
+async function readRecord(company: Company, outcome: Outcome): Promise<ExplainedRecord> {
+  const records = JSON.parse(
+    await company.cambist.command('explain', outcome.requestId, '--json'),
+  ) as readonly ExplainedRecord[];
+  const [record] = records;
+  if (record === undefined) throw new Error(`no record of request ${outcome.requestId}`);
+  return record;
+}
+
+const RECORD_ROWS: readonly (readonly [string, (record: ExplainedRecord) => string])[] = [
+  ['outcome', ({ kind, body }) => [kind, textAt(body, 'refusal', 'reason')].join(' ').trim()],
+  ['time', ({ body }) => textAt(body, 'time')],
+  ['request', ({ body }) => textAt(body, 'request_id')],
+  ['subject', ({ persons }) => `${textAt(persons[0], 'name')} <${textAt(persons[0], 'email')}>`],
+  ['acting', ({ body }) => textAt(body, 'act').replaceAll('client:', '')],
+  ['asked for', ({ body }) => textAt(body, 'asked', 'scope')],
+  ['at', ({ body }) => textAt(body, 'target')],
+  ['policies', ({ body }) => policiesOf(body).join(', ')],
+  ['token', ({ body }) => textAt(body, 'token', 'jti') || '-'],
+];
+
+function textAt(value: unknown, ...path: readonly string[]): string {
+  const found = path.reduce<unknown>((place, name) => (place as Claims | undefined)?.[name], value);
+  if (Array.isArray(found)) return found.join(', ');
+  return typeof found === 'string' ? found : '';
+}
+
+/** Every policy that decided one of the questions. */
+function policiesOf(body: Claims): string[] {
+  type Answer = { readonly policies: readonly string[] } | null;
+  type Verdict = Readonly<Record<'subject' | 'actor', Answer>>;
+  const decision = body['decision'] as { readonly answers: readonly { readonly verdicts: readonly Verdict[] }[] };
+  const answers = decision.answers.flatMap(({ verdicts }) =>
+    verdicts.flatMap(({ subject, actor }) => [subject, actor]),
+  );
+  return [...new Set(answers.flatMap((answer) => answer?.policies ?? []))];
 }

@@ -6,6 +6,7 @@
 import type { Kind, Specs, StoredObject } from '../objects/kinds.ts';
 import type { ObjectReader } from '../objects/registry.ts';
 import type { Resource } from '../objects/resource.ts';
+import type { Mutation, ObjectStore } from '../store/objects.ts';
 import { differences } from './difference.ts';
 import type { FieldChange } from './difference.ts';
 import { sortFaults } from './fault.ts';
@@ -14,7 +15,6 @@ import { nounOf, objectLabel, parseObjects } from './objects-file.ts';
 import type { NamedObject, ObjectsText } from './objects-file.ts';
 import { checkPolicies } from './policies.ts';
 import { checkReferences } from './references.ts';
-import type { Mutation, ObjectState } from './state.ts';
 import { warningsOf } from './warnings.ts';
 import { worldAfter } from './world.ts';
 import type { Change, World } from './world.ts';
@@ -58,7 +58,7 @@ export interface PlanOptions {
 /** The plan for a set of files taken together, or every fault of all of them. */
 export async function planApply(
   texts: readonly ObjectsText[],
-  state: Pick<ObjectState, 'current' | 'listByOrigin'>,
+  state: Pick<ObjectStore, 'current' | 'list' | 'listByOrigin'>,
   options: PlanOptions,
 ): Promise<PreparedPlan | ConfigFault[]> {
   const files = texts.map(parseObjects);
@@ -77,9 +77,14 @@ export async function planApply(
   const reader = await state.current();
   const named = new Set([...objects.map(({ kind, name }) => objectLabel(kind, name)), ...broken]);
   const stale = options.prune ? await state.listByOrigin(APPLY_ORIGIN) : [];
-  const remove = stale.filter(({ kind, name }) => !named.has(objectLabel(kind, name)));
+  const unnamed = stale.filter(({ kind, name }) => !named.has(objectLabel(kind, name)));
+  // A person of whom nothing is registered may come in: a disabled subject must not be forgotten by the way.
+  const remove = unnamed.filter(({ kind, disabled }) => kind !== 'subject' || !disabled);
+  const kept = unnamed
+    .filter((object) => !remove.includes(object))
+    .map(({ kind, name }) => `${objectLabel(kind, name)} stays: it is disabled, and removing it would let it in again`);
   const change: Change = { objects, broken, removed: new Set(remove.map(({ kind, name }) => objectLabel(kind, name))) };
-  const world = worldAfter(reader, change);
+  const world = worldAfter(reader, state, change);
 
   for (const object of objects)
     await checkReferences(object, { world, ownIssuer: options.ownIssuer }, (...said) => {
@@ -89,13 +94,13 @@ export async function planApply(
   const policies = await checkPolicies(objects, world);
   faults.push(...policies.faults);
   if (faults.length > 0) return sortFaults(faults);
-  return prepare(objects, remove, reader, [...objects.flatMap(warningsOf), ...policies.warnings]);
+  return prepare(objects, remove, reader, [...objects.flatMap(warningsOf), ...policies.warnings, ...kept]);
 }
 
 /** Carries a plan out, all of it or nothing; throws the store's StateMoved when the state is no longer the plan's. */
 export async function applyPlan(
   { plan, mutations }: PreparedPlan,
-  state: Pick<ObjectState, 'change'>,
+  state: Pick<ObjectStore, 'change'>,
   author: string,
 ): Promise<{ readonly version: number }> {
   if (mutations.length === 0) return { version: plan.stateVersion };

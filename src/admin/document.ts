@@ -5,6 +5,7 @@
  */
 import { LineCounter, isAlias, isMap, isScalar, isSeq, parseAllDocuments } from 'yaml';
 import type { Document, Node } from 'yaml';
+import { formatPath } from './fault.ts';
 import type { ConfigFault, PathStep, Position } from './fault.ts';
 
 /** Larger files are refused before they are parsed. */
@@ -37,6 +38,14 @@ export function readDocument(text: string, file: string): ConfigDocument | Confi
     if (faults.length > 0) return faults;
     const value: unknown = document.toJS({ maxAliasCount: ALIASES_MAX });
     const positionOf: ConfigDocument['positionOf'] = (path, part = 'value') => locate(document, lines, path, part);
+    const odd = oddStrings(value, []).map((path) => ({
+      file,
+      position: positionOf(path),
+      path: formatPath(path),
+      message: 'holds a NUL character or half of a surrogate pair, which no database can keep',
+      fix: 'remove it',
+    }));
+    if (odd.length > 0) return odd;
     const textLines = text.split('\n');
     return { file, value, positionOf, positionWithin: (path, inner) => within(textLines, positionOf(path), inner) };
   } catch (error) {
@@ -49,6 +58,17 @@ export function readDocument(text: string, file: string): ConfigDocument | Confi
 /** What stands for a file that is not there or holds nothing. */
 export function emptyDocument(file: string): ConfigDocument {
   return { file, value: null, positionOf: () => undefined, positionWithin: () => undefined };
+}
+
+/** Where there are strings, keys included, that PostgreSQL cannot hold. */
+function oddStrings(value: unknown, path: PathStep[]): PathStep[][] {
+  if (typeof value === 'string') return /\0|\p{Surrogate}/u.test(value) ? [path] : [];
+  if (typeof value !== 'object' || value === null) return [];
+  if (Array.isArray(value)) return value.flatMap((item, index) => oddStrings(item, [...path, index]));
+  return Object.entries(value).flatMap(([key, item]) => [
+    ...oddStrings(key, [...path, key]),
+    ...oddStrings(item, [...path, key]),
+  ]);
 }
 
 /** In a block (`|`) every line of the value is a line of the file, moved right by the block's indentation. */

@@ -4,6 +4,7 @@
  * every fault of those that cannot, so that references can be checked around the broken ones. Pure: files that the
  * text names are handed in.
  */
+import { dirname, join } from 'node:path';
 import { z } from 'zod';
 import { KINDS } from '../objects/kinds.ts';
 import type { Kind, ObjectKey, Specs } from '../objects/kinds.ts';
@@ -189,7 +190,8 @@ function createEntryReader(document: ConfigDocument, includes: Readonly<Record<s
   }
 
   function cedarPlace(named: unknown, base: PathStep[], inner: Position | undefined) {
-    if (typeof named === 'string') return { file: named, position: inner, path: '' };
+    if (typeof named === 'string')
+      return { file: file === '-' ? named : join(dirname(file), named), position: inner, path: '' };
     const path = [...base, 'cedar'];
     const position = inner === undefined ? document.positionOf(path) : document.positionWithin(path, inner);
     return { file, position, path: formatPath(path) };

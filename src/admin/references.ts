@@ -172,6 +172,8 @@ function isOurs(uri: string, ownIssuer: string): boolean {
   const target = canonicalTarget(uri) ?? uri;
   const base = canonicalTarget(ownIssuer) ?? ownIssuer;
   const ours = [...Object.values(PATHS), ...OWN_PREFIXES].map((path) => base + path);
+  // RFC 8414 §3.1: the metadata of an issuer with a path stand at the root of its host.
+  if (URL.canParse(ownIssuer)) ours.push(`${new URL(ownIssuer).origin}/.well-known`);
   return (
     target === base ||
     ours.some((own) => target === own || target.startsWith(`${own}/`) || target.startsWith(`${own}?`))

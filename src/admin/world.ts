@@ -2,8 +2,9 @@
  * The state as it will be when a file has been applied: what the store holds, less what is removed, with the objects
  * of the file over it. References are judged against this, never against the store of before.
  */
-import type { Kind, ObjectKey, Specs } from '../objects/kinds.ts';
+import type { Kind, ObjectKey, Specs, StoredObject } from '../objects/kinds.ts';
 import type { ObjectReader } from '../objects/registry.ts';
+import type { ObjectStore } from '../store/objects.ts';
 import { nounOf, objectLabel } from './objects-file.ts';
 import type { NamedObject } from './objects-file.ts';
 
@@ -31,8 +32,26 @@ export interface Change {
   readonly removed: ReadonlySet<string>;
 }
 
-/** The world after a change. */
-export function worldAfter(reader: ObjectReader, { objects, broken, removed }: Change): World {
+/** Objects per query when a whole kind is read. */
+const PAGE_OBJECTS = 1000;
+
+/** Every object of a kind, page by page; disabled ones included. */
+export async function listAll<K extends Kind>(state: Pick<ObjectStore, 'list'>, kind: K): Promise<StoredObject<K>[]> {
+  const found: StoredObject<K>[] = [];
+  for (;;) {
+    const after = found.at(-1)?.name;
+    const page = await state.list(kind, { limit: PAGE_OBJECTS, ...(after === undefined ? {} : { after }) });
+    found.push(...page);
+    if (page.length < PAGE_OBJECTS) return found;
+  }
+}
+
+/** The world after a change; `reader` and `state` are of one store. */
+export function worldAfter(
+  reader: ObjectReader,
+  state: Pick<ObjectStore, 'list'>,
+  { objects, broken, removed }: Change,
+): World {
   const byLabel = new Map(objects.map((object) => [objectLabel(object.kind, object.name), object]));
   const byKey = new Map<string, NamedObject[]>();
   for (const object of byLabel.values())
@@ -61,7 +80,7 @@ export function worldAfter(reader: ObjectReader, { objects, broken, removed }: C
       return stored !== undefined && stays(stored) ? [...written, stored] : written;
     },
     async all<K extends Kind>(kind: K) {
-      const stored: readonly WorldObject<K>[] = await reader.all(kind);
+      const stored = await listAll(state, kind);
       const written = [...byLabel.values()].filter((object) => object.kind === kind);
       return [...stored.filter(stays), ...(written as unknown as WorldObject<K>[])];
     },

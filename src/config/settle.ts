@@ -17,7 +17,6 @@ export interface PostgresSettings {
   /** Holds the password: never logged, never shown. */
   readonly url: string;
   readonly schema: string;
-  readonly role: string;
   readonly poolMax: number;
   readonly connectTimeoutMs: number;
   readonly statementTimeoutMs: number;
@@ -27,7 +26,6 @@ export interface PostgresSettings {
 export interface EmbeddedSettings {
   readonly kind: 'embedded';
   readonly schema: string;
-  readonly role: string;
   readonly statementTimeoutMs: number;
   /** The folder of everything below; only its owner may enter it. */
   readonly folder: string;
@@ -131,12 +129,11 @@ function dataFolder(
 }
 
 function databaseOf({ database, data_dir: _ }: SettingsFile, folder: string): PostgresSettings | EmbeddedSettings {
-  const { schema, role, statement_timeout_ms: statementTimeoutMs } = database;
+  const { schema, statement_timeout_ms: statementTimeoutMs } = database;
   if (database.url === undefined)
     return {
       kind: 'embedded',
       schema,
-      role,
       statementTimeoutMs,
       folder,
       dataFolder: join(folder, 'data'),
@@ -147,7 +144,6 @@ function databaseOf({ database, data_dir: _ }: SettingsFile, folder: string): Po
     kind: 'postgres',
     url: database.url,
     schema,
-    role,
     poolMax: database.pool_max,
     connectTimeoutMs: database.connect_timeout_ms,
     statementTimeoutMs,

@@ -84,10 +84,12 @@ export type VerifyPresented = (
   presented: Presented,
   client: AuthenticatedClient,
   registry: Registry,
+  /** Told of a token as soon as it is verified, so that a refusal after that is recorded with whom it concerns. */
+  seen: (token: VerifiedToken) => void,
 ) => Promise<VerifiedToken | Refusal>;
 
 export function createPresentedVerifier(parts: VerifierParts): VerifyPresented {
-  return async (role, presented, client, registry) => {
+  return async (role, presented, client, registry, seen) => {
     const jwt = decodeCompact(presented.token);
     if (isFault(jwt)) return invalid(role, jwt);
     const iss = issuerOfUnverified(jwt);
@@ -96,6 +98,8 @@ export function createPresentedVerifier(parts: VerifierParts): VerifyPresented {
       ? verifyOwn(parts, role, presented, jwt, client, registry)
       : verifyExternal(parts, role, presented, jwt, iss, client, registry));
     if (isRefusal(token)) return token;
+    seen(token);
+    if (await nameIsTaken(token.party, registry)) return refuse('subject_name_taken');
     if (token.party.disabled) return refuse(`${role}_disabled`);
     return (await firstDisabled(token.chain, registry, parts.issuer)) ?? token;
   };
@@ -193,7 +197,6 @@ async function verifyExternal(
   if (isFault(external)) return external.code === 'bound' ? refuse(`${role}_token_bound`) : invalid(role, external);
   const party = await findParty(external.principal, registry, parts.issuer);
   if (party === undefined) return refuse(`${role}_token_issuer_unknown`);
-  if (await nameIsTaken(party, registry)) return refuse('subject_name_taken', { issuer: issuer.name });
   return made({
     party,
     claims: party.kind === 'client' ? NO_CLAIMS : claimsOf(external),

@@ -14,6 +14,8 @@ import { nowSeconds } from '../core/clock.ts';
 import { isRefusal, refuse } from '../core/refusal.ts';
 import type { Reason, Refusal } from '../core/refusal.ts';
 import type { Registry } from '../objects/registry.ts';
+import type { Commitment, IssuedRow } from '../store/commitment.ts';
+import type { CommitOutcome } from '../store/commits.ts';
 import type { SigningKey } from '../tokens/access-token.ts';
 import type { Arrival } from './arrival.ts';
 import { authorizeIdentity } from './decision.ts';
@@ -45,27 +47,6 @@ export type Answer =
     }
   | { readonly kind: 'refused'; readonly refusal: Refusal; readonly record: RecordRow | undefined };
 
-/** The issued token's row: what a later exchange, introspection or revocation of it looks up. */
-export interface IssuedRow {
-  readonly jti: string;
-  readonly ancestors: readonly string[];
-  readonly subjectRef: string;
-  readonly clientId: string;
-  readonly actors: readonly string[];
-  readonly resources: readonly string[];
-  readonly kid: string;
-  readonly issuedAtSeconds: number;
-  readonly expiresAtSeconds: number;
-  /** Sealed under the person's key; null for clients. */
-  readonly subjectClaims: string | null;
-}
-
-export interface Commitment {
-  readonly marks: readonly (PendingMark & { readonly lost: RecordRow })[];
-  readonly issued?: IssuedRow;
-  readonly record: RecordRow;
-}
-
 export interface RoadParts extends RecorderParts {
   readonly clock: Clock;
   /** The registered objects, at least as new as this call. */
@@ -75,9 +56,7 @@ export interface RoadParts extends RecorderParts {
   readonly verifyPresented: VerifyPresented;
   readonly decide: Decide;
   signingKey(algorithm: 'ES256' | 'RS256'): Promise<SigningKey>;
-  commit(
-    commitment: Commitment,
-  ): Promise<{ readonly outcome: 'committed' } | { readonly outcome: 'replayed'; readonly mark: number }>;
+  commit(commitment: Commitment): Promise<CommitOutcome>;
   readonly noise: Noise;
   /** Told how long each step took, in milliseconds. */
   observe(phase: Phase, durationMs: number): void;
@@ -150,14 +129,16 @@ async function verifyTokens(
   registry: Registry,
 ): Promise<Refusal | undefined> {
   if (request.subject !== 'self') {
-    const token = await parts.verifyPresented('subject', request.subject, facts.client, registry);
+    const token = await parts.verifyPresented('subject', request.subject, facts.client, registry, (seen) => {
+      facts.subjectToken = seen;
+    });
     if (isRefusal(token)) return token;
-    facts.subjectToken = token;
   }
   if (request.actor !== undefined) {
-    const token = await parts.verifyPresented('actor', request.actor, facts.client, registry);
+    const token = await parts.verifyPresented('actor', request.actor, facts.client, registry, (seen) => {
+      facts.actorToken = seen;
+    });
     if (isRefusal(token)) return token;
-    facts.actorToken = token;
   }
   return undefined;
 }

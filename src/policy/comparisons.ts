@@ -16,24 +16,26 @@ interface Reach {
 
 const PARTY = ['User', 'Client'];
 const MEMBERSHIP = ['Group', 'Role'];
+/** Types that are not among these are faults already. */
+const KNOWN = [...PARTY, ...MEMBERSHIP, 'Subject', 'Scope', 'Resource', 'Grant'];
 const PRINCIPAL: Reach = { written: 'principal', is: PARTY, within: [...PARTY, ...MEMBERSHIP] };
 const RESOURCE: Reach = {
   written: 'resource',
   is: ['Scope', ...PARTY],
   within: ['Scope', 'Resource', ...PARTY, ...MEMBERSHIP],
 };
-const CONTEXT: Readonly<Record<string, Reach>> = {
-  subject: { written: 'context.subject', is: ['Subject'], within: ['Subject', ...PARTY, ...MEMBERSHIP] },
-  client: { written: 'context.client', is: ['Client'], within: ['Client', ...MEMBERSHIP] },
-  via: { written: 'context.via', is: ['Resource'], within: ['Resource'] },
-  grant: { written: 'context.grant', is: ['Grant'], within: ['Grant'] },
-};
+const CONTEXT: ReadonlyMap<unknown, Reach> = new Map([
+  ['subject', { written: 'context.subject', is: ['Subject'], within: ['Subject', ...PARTY, ...MEMBERSHIP] }],
+  ['client', { written: 'context.client', is: ['Client'], within: ['Client', ...MEMBERSHIP] }],
+  ['via', { written: 'context.via', is: ['Resource'], within: ['Resource'] }],
+  ['grant', { written: 'context.grant', is: ['Grant'], within: ['Grant'] }],
+]);
 
 /** One sentence for every comparison in the policy's conditions that no request can fulfil. */
 export function impossibleComparisons(policy: PolicyJson): string[] {
   const found: string[] = [];
   visit(policy.conditions, found);
-  return found;
+  return [...new Set(found)];
 }
 
 function visit(node: unknown, found: string[]): void {
@@ -42,37 +44,40 @@ function visit(node: unknown, found: string[]): void {
     return;
   }
   if (!isRecord(node)) return;
-  for (const [key, value] of Object.entries(node)) {
-    if (isRecord(value) && 'left' in value && 'right' in value) examine(key, value['left'], value['right'], found);
+  for (const [operator, value] of Object.entries(node)) {
+    if (isRecord(value) && 'left' in value) examine(operator, value, found);
     visit(value, found);
   }
 }
 
-function examine(operator: string, left: unknown, right: unknown, found: string[]): void {
-  if (operator === '==' || operator === '!=') {
-    compare(reachOf(left), right, 'is', operator, found);
-    compare(reachOf(right), left, 'is', operator, found);
-  } else if (operator === 'in') {
-    compare(reachOf(left), right, 'within', operator, found);
-  } else if (operator === 'contains') {
-    compare(reachOf(right), left, 'is', operator, found);
-  }
+function examine(operator: string, { left, right, entity_type }: Record<string, unknown>, found: string[]): void {
+  if (operator === '==' || operator === '!=')
+    found.push(
+      ...[
+        ...slips(reachOf(left), typesOf(right), 'is', operator),
+        ...slips(reachOf(right), typesOf(left), 'is', operator),
+      ].slice(0, 1),
+    );
+  else if (operator === 'in') found.push(...slips(reachOf(left), typesOf(right), 'within', operator));
+  else if (operator === 'is' && typeof entity_type === 'string')
+    found.push(...slips(reachOf(left), [entity_type], 'is', operator));
 }
 
-function compare(
-  subject: Reach | undefined,
-  other: unknown,
+function slips(
+  side: Reach | undefined,
+  types: readonly string[],
   relation: 'is' | 'within',
   operator: string,
-  found: string[],
-): void {
-  if (subject === undefined) return;
-  for (const type of typesOf(other)) {
-    if (subject[relation].includes(type)) continue;
-    const help =
-      relation === 'is' && subject.within.includes(type) ? `; write \`${subject.written} in ${type}::"…"\`` : '';
-    found.push(`\`${subject.written}\` ${operator} ${type} never holds${help}`);
-  }
+): string[] {
+  if (side === undefined) return [];
+  return types
+    .filter((type) => KNOWN.includes(type) && !side[relation].includes(type))
+    .map((type) => {
+      const written = `\`${side.written}\` ${operator} ${type} can never hold`;
+      if (relation === 'is' && side.within.includes(type))
+        return `${written}: write \`${side.written} in ${type}::"…"\``;
+      return type === 'Subject' ? `${written}: write \`context.subject in ${side.written}\`` : written;
+    });
 }
 
 /** What a variable or an attribute of the context can be; `undefined` for everything else. */
@@ -82,7 +87,7 @@ function reachOf(node: unknown): Reach | undefined {
   if (node['Var'] === 'resource') return RESOURCE;
   const access = node['.'];
   if (!isRecord(access) || !isRecord(access['left']) || access['left']['Var'] !== 'context') return undefined;
-  return typeof access['attr'] === 'string' ? CONTEXT[access['attr']] : undefined;
+  return CONTEXT.get(access['attr']);
 }
 
 /** Entity types on the other side: of a literal, of each member of a set, or of an attribute of the context. */

@@ -9,7 +9,7 @@
 import * as cedar from './cedar.ts';
 import { LRUCache } from 'lru-cache';
 import { createHash, randomUUID } from 'node:crypto';
-import { compilePolicies } from './policy-set.ts';
+import { compilePolicies, isPolicySet } from './policy-set.ts';
 import type { PolicyFault, PolicySet, PolicySource } from './policy-set.ts';
 import { questionsOf, relevantGroupRoles, sameParty, textsOf } from './questions.ts';
 import type { DecisionInput, Question } from './questions.ts';
@@ -79,7 +79,9 @@ export function createPolicyEngine(options: { readonly memoMax?: number } = {}):
 
   return {
     load(sources) {
-      return compilePolicies(sources);
+      const result = compilePolicies(sources);
+      if (isPolicySet(result)) preparsed(result);
+      return result;
     },
     decide(set, input) {
       const key = memoKey(set, input);

@@ -76,21 +76,21 @@ export function compilePolicies(sources: readonly PolicySource[]): PolicySet | r
     else parsed.push(...parseSource(source, faults));
     seen.add(source.id);
   }
-  const byId = new Map<string, Parsed>();
+  const names = new Set<string>();
   for (const item of parsed) {
-    if (byId.has(item.id))
+    if (names.has(item.id))
       faults.push(faultAt(item, `two statements are called \`${item.id}\``, 'give one another @id'));
-    else byId.set(item.id, item);
+    names.add(item.id);
   }
-  validate(byId, faults, warnings);
+  validate(parsed, faults, warnings);
   if (faults.length > 0) return inOrder(faults, sources);
-  const statements = [...byId.values()].map(({ id, source, statement, json }): PolicyStatement => ({
+  const statements = parsed.map(({ id, source, statement, json }): PolicyStatement => ({
     id,
     source: source.id,
     effect: json.effect,
     cedar: statement.text.trim(),
   }));
-  const set = { digest: digestOf(sources), ids: [...byId.keys()].sort(), statements, warnings };
+  const set = { digest: digestOf(sources), ids: [...names].sort(), statements, warnings };
   return Object.freeze(set) as unknown as PolicySet;
 }
 
@@ -99,6 +99,16 @@ function parseSource(source: PolicySource, faults: PolicyFault[]): Parsed[] {
   if (statements.length === 0) faults.push({ policy: source.id, message: 'there is no statement in it' });
   const parsed: Parsed[] = [];
   statements.forEach((statement, index) => {
+    if (statement.excess !== undefined) {
+      const place = placeAt(source.cedar, statement.head);
+      faults.push({
+        policy: source.id,
+        message: statement.excess,
+        ...place,
+        help: 'use sets, groups or several statements',
+      });
+      return;
+    }
     const answer = cedar.policyToJson(statement.text);
     if (answer.type === 'failure') {
       for (const error of answer.errors) faults.push(faultOf(source, statement, error));
@@ -138,9 +148,11 @@ function ownRules(item: Parsed, name: string | undefined): PolicyFault[] {
   return faults;
 }
 
-function validate(byId: ReadonlyMap<string, Parsed>, faults: PolicyFault[], warnings: PolicyFault[]): void {
-  if (byId.size === 0) return;
-  const staticPolicies = Object.fromEntries([...byId].map(([id, item]) => [id, item.statement.text]));
+function validate(parsed: readonly Parsed[], faults: PolicyFault[], warnings: PolicyFault[]): void {
+  if (parsed.length === 0) return;
+  // Keyed by position, so that two statements of one name are both looked at.
+  const byKey = new Map(parsed.map((item, index) => [String(index), item]));
+  const staticPolicies = Object.fromEntries(parsed.map((item, index) => [String(index), item.statement.text]));
   const answer = cedar.validate({
     schema: CEDAR_SCHEMA,
     policies: { staticPolicies },
@@ -151,7 +163,7 @@ function validate(byId: ReadonlyMap<string, Parsed>, faults: PolicyFault[], warn
   const faulty = new Set<string>();
   const places = new Set<string>();
   const report = ({ policyId, error }: ValidationError, into: PolicyFault[]) => {
-    const item = byId.get(policyId);
+    const item = byKey.get(policyId);
     if (item === undefined) throw new Error('the validator speaks of a statement that it was not given');
     const span = error.sourceLocations?.[0];
     // The same slip is reported once per action that the statement could apply to.
@@ -159,7 +171,8 @@ function validate(byId: ReadonlyMap<string, Parsed>, faults: PolicyFault[], warn
     if (!places.has(place)) into.push(faultOf(item.source, item.statement, error));
     places.add(place);
   };
-  for (const found of answer.validationErrors) {
+  // Cedar's order changes from run to run.
+  for (const found of answer.validationErrors.sort((a, b) => (a.error.message < b.error.message ? -1 : 1))) {
     report(found, faults);
     faulty.add(found.policyId);
   }
@@ -175,7 +188,8 @@ function faultOf(source: PolicySource, statement: Statement, error: DetailedErro
   const index = span === undefined ? statement.head : statement.start + indexOfByte(statement.text, span.start);
   const message = error.message
     .replace(/^failed to parse policy(?: with id `[^`]*`)? from string: /, '')
-    .replace(/^for policy `[^`]*`[,:] /, '');
+    .replace(/^for policy `[^`]*`[,:] /, '')
+    .replace(/ for Action::"\w+"/, '');
   const expected = span?.label ?? undefined;
   const help = error.help ?? expected;
   return {

@@ -9,18 +9,7 @@ import type { Queryable } from './database.ts';
 import { digest, hex, storable, textArray } from './values.ts';
 
 const RECORD_FIELDS = 'id, recorded_at, kind, reason, request_id, client_id, resources, jti, persons, canonical';
-const RECORD_ARRAYS = [
-  'uuid',
-  'float8',
-  'text',
-  'text',
-  'text',
-  'text',
-  'text',
-  'text',
-  'text',
-  'text',
-] as const;
+const RECORD_ARRAYS = ['uuid', 'float8', 'text', 'text', 'text', 'text', 'text', 'text', 'text', 'text'] as const;
 const RECORD_VALUES = `id, to_timestamp(recorded_at / 1000), kind, reason, request_id, client_id, resources::text[], jti,
   persons::uuid[], decode(canonical, 'hex')`;
 
@@ -54,11 +43,11 @@ WITH mark AS (
   FROM candidate LEFT JOIN lost USING (ord)
   WHERE candidate.seq = coalesce(lost.seq, -1) ORDER BY ord
 ), issued AS (
-  INSERT INTO issued_token (jti, ancestors, subject_ref, client_id, actors, resources, kid, issued_at, expires_at)
+  INSERT INTO issued_token (jti, ancestors, subject_ref, client_id, actors, resources, kid, issued_at, expires_at, subject_claims)
   SELECT jti, ancestors::text[], subject_ref, client_id, actors::text[], resources::text[], kid,
-    to_timestamp(issued_at), to_timestamp(expires_at)
-  FROM unnest(${parameters(20, ['int', 'text', 'text', 'text', 'text', 'text', 'text', 'text', 'float8', 'float8'])})
-    AS t(ord, jti, ancestors, subject_ref, client_id, actors, resources, kid, issued_at, expires_at)
+    to_timestamp(issued_at), to_timestamp(expires_at), subject_claims
+  FROM unnest(${parameters(20, ['int', 'text', 'text', 'text', 'text', 'text', 'text', 'text', 'float8', 'float8', 'text'])})
+    AS t(ord, jti, ancestors, subject_ref, client_id, actors, resources, kid, issued_at, expires_at, subject_claims)
   WHERE NOT EXISTS (SELECT FROM lost WHERE lost.ord = t.ord)
 )
 SELECT ord, seq FROM lost`;
@@ -97,6 +86,7 @@ export async function runCommitStatement(
       ([, { kid }]) => kid,
       ([, { issuedAtSeconds }]) => issuedAtSeconds,
       ([, { expiresAtSeconds }]) => expiresAtSeconds,
+      ([, { subjectClaims }]) => subjectClaims,
     ],
   );
   const values = [
@@ -131,7 +121,7 @@ function recordColumns(records: readonly RecordRow[]): unknown[][] {
     ({ id }) => id,
     ({ recordedAtMs }) => recordedAtMs,
     ({ kind }) => kind,
-    ({ reason }) => reason,
+    ({ reason }) => (reason === null ? null : storable(reason)),
     ({ requestId }) => storable(requestId),
     ({ clientId }) => (clientId === null ? null : storable(clientId)),
     ({ resources }) => textArray(resources),

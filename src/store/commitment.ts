@@ -17,7 +17,7 @@ export interface ReplayMark {
 /** The row of an issued token: that it is ours, and what it descends from. */
 export interface IssuedRow {
   readonly jti: string;
-  /** `jti` of every token of ours that it descends from. */
+  /** Identities of every token that it descends from: `jti` of ours, hashes of external ones. */
   readonly ancestors: readonly string[];
   readonly subjectRef: string;
   readonly clientId: string;
@@ -27,6 +27,8 @@ export interface IssuedRow {
   readonly kid: string;
   readonly issuedAtSeconds: number;
   readonly expiresAtSeconds: number;
+  /** What a later exchange has to know of its person, sealed under that person's key; null for a client. */
+  readonly subjectClaims: string | null;
 }
 
 /** All that one answer stands on: committed whole, or not at all. */

@@ -51,8 +51,8 @@ interface Queued {
   readonly commitment: Commitment;
   readonly queuedAtMs: number;
   readonly bytes: number;
-  resolve(outcome: CommitOutcome): void;
-  reject(error: Error): void;
+  readonly resolve: (outcome: CommitOutcome) => void;
+  readonly reject: (error: Error) => void;
 }
 
 export function createCommitter(options: CommitterOptions): Committer {
@@ -137,7 +137,8 @@ export function createCommitter(options: CommitterOptions): Committer {
   return {
     commit(commitment) {
       assertOneIdentity(commitment);
-      if (queue.length >= maxQueued) return Promise.reject(new Unavailable('overload', 'too many requests are waiting'));
+      if (queue.length >= maxQueued)
+        return Promise.reject(new Unavailable('overload', 'too many requests are waiting'));
       if (settlement.isFull())
         return Promise.reject(new Unavailable('database', 'too many earlier commits are still to be found out'));
       return new Promise((resolve, reject) => {
@@ -149,7 +150,8 @@ export function createCommitter(options: CommitterOptions): Committer {
       settlement.undelivered(record);
     },
     async drain() {
-      const idle = inFlight === 0 && queue.length === 0 ? Promise.resolve() : new Promise<void>((resolve) => onIdle.push(resolve));
+      const idle =
+        inFlight === 0 && queue.length === 0 ? Promise.resolve() : new Promise<void>((resolve) => onIdle.push(resolve));
       let timer: NodeJS.Timeout | undefined;
       const deadline = new Promise<'late'>((resolve) => {
         timer = setTimeout(resolve, options.drainTimeoutMs ?? 10_000, 'late');
@@ -157,7 +159,10 @@ export function createCommitter(options: CommitterOptions): Committer {
       const outcome = await Promise.race([idle.then(() => settlement.idle()), deadline]);
       clearTimeout(timer);
       if (outcome === 'late')
-        logger.error({ queued: queue.length, unsettled: settlement.size() }, 'stopped before every commit was found out');
+        logger.error(
+          { queued: queue.length, unsettled: settlement.size() },
+          'stopped before every commit was found out',
+        );
     },
   };
 }

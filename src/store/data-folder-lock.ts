@@ -33,7 +33,12 @@ export function lockDataFolder(dataDir: string): DataFolderLock {
   writeFileSync(draft, JSON.stringify(mine), { mode: 0o600, flag: 'wx' });
   try {
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
-      if (linked(draft, path)) return { release: () => releaseLock(path, mine) };
+      if (linked(draft, path))
+        return {
+          release: () => {
+            releaseLock(path, mine);
+          },
+        };
       const holder = readHolder(path);
       if (holder === undefined) continue;
       if (isAlive(holder))

@@ -5,21 +5,29 @@
 import type { Database } from './database.ts';
 import { groupLookups } from './grouping.ts';
 
+export interface IssuedRecord {
+  readonly ancestors: readonly string[];
+  /** Sealed under the key of its person; null for a client. */
+  readonly subjectClaims: string | null;
+}
+
 export interface IssuedTokens {
   /** By `jti`, whose issuer must have been found to be us. `undefined`: no such token was ever issued. */
-  find(jti: string): Promise<{ readonly ancestors: readonly string[] } | undefined>;
+  find(jti: string): Promise<IssuedRecord | undefined>;
 }
 
 const JTI_MAX_CHARS = 256;
 
 export function createIssuedTokens(db: Database): IssuedTokens {
   const find = groupLookups(async (jtis: readonly string[]) => {
-    const rows = await db.query<{ jti: string; ancestors: string[] }>(
-      'SELECT jti, ancestors FROM issued_token WHERE jti = ANY($1::text[])',
+    const rows = await db.query<{ jti: string; ancestors: string[]; subject_claims: string | null }>(
+      'SELECT jti, ancestors, subject_claims FROM issued_token WHERE jti = ANY($1::text[])',
       [jtis],
       { name: 'issued-find' },
     );
-    return new Map(rows.map(({ jti, ancestors }) => [jti, { ancestors }]));
+    return new Map(
+      rows.map(({ jti, ancestors, subject_claims: subjectClaims }) => [jti, { ancestors, subjectClaims }]),
+    );
   });
   return {
     find: (jti) => (jti.length > JTI_MAX_CHARS || jti.includes('\0') ? Promise.resolve(undefined) : find(jti)),

@@ -39,7 +39,6 @@ export async function runMigrations(ownerDb: Database): Promise<MigrationPlan> {
     if (planned.pending.length === 0) return planned;
     await ensureSchema(q, ownerDb.schema);
     await migratorOf(q, ownerDb.schema).migrate('max');
-    await q.script(`GRANT SELECT ON ${VERSION_TABLE} TO ${RUNTIME_ROLE}`);
     return planned;
   });
 }
@@ -84,28 +83,31 @@ async function hasVersionTable(q: Queryable, schema: string): Promise<boolean> {
   return rows.length > 0;
 }
 
-/** CREATE SCHEMA IF NOT EXISTS needs the right to create one even where it is there: so look first. */
+/** IF NOT EXISTS asks for the right to create even what is there: so look first. */
 async function ensureSchema(q: Transaction, schema: string): Promise<void> {
   const found = await q.query('SELECT FROM pg_catalog.pg_namespace WHERE nspname = $1', [schema]);
   if (found.length === 0) await q.script(`CREATE SCHEMA ${schema}`);
   await q.script(`GRANT USAGE ON SCHEMA ${schema} TO ${RUNTIME_ROLE}, ${SEQUENCER_ROLE}`);
+  if (await hasVersionTable(q, schema)) return;
+  await q.script(
+    `CREATE TABLE ${schema}.${VERSION_TABLE} (version bigint PRIMARY KEY, name text, md5 text, run_at timestamptz);
+     INSERT INTO ${schema}.${VERSION_TABLE} (version) VALUES (0);
+     GRANT SELECT ON ${schema}.${VERSION_TABLE} TO ${RUNTIME_ROLE}`,
+  );
 }
 
 function migratorOf(q: Transaction, schema: string): Postgrator {
   // A pattern for `glob`: what is magic in it may stand in the path of an installation.
-  const folder = fileURLToPath(MIGRATIONS).replaceAll('\\', '/').replaceAll(/[?*()[\]]/g, '[$&]');
+  const folder = fileURLToPath(MIGRATIONS)
+    .replaceAll('\\', '/')
+    .replaceAll(/[?*()[\]]/g, '[$&]');
   return new Postgrator({
     driver: 'pg',
-    currentSchema: schema,
-    schemaTable: VERSION_TABLE,
+    schemaTable: `${schema}.${VERSION_TABLE}`,
     migrationPattern: `${folder}*.sql`,
     newline: 'LF',
     execQuery: async (text) => ({ rows: await q.query(text) }),
-    execSqlScript: async (text) => {
-      // Functions fix their search_path from this one.
-      await q.script(`SET LOCAL search_path = ${schema}, pg_temp`);
-      await q.script(text);
-    },
+    execSqlScript: (text) => q.script(text),
   });
 }
 
@@ -134,8 +136,12 @@ function ensureRole(role: string): string {
       END;
     END IF;
     -- From PostgreSQL 16 on, whoever makes a role may not yet take it on.
-    IF NOT pg_catalog.pg_has_role(session_user, '${role}', 'MEMBER') OR NOT may_set() THEN
-      GRANT ${role} TO SESSION_USER;
+    IF NOT pg_catalog.pg_has_role(session_user, '${role}',
+        CASE WHEN current_setting('server_version_num')::int >= 160000 THEN 'SET' ELSE 'MEMBER' END) THEN
+      BEGIN
+        EXECUTE format('GRANT ${role} TO %I', session_user);
+      EXCEPTION WHEN unique_violation OR internal_error THEN NULL;
+      END;
     END IF;
   END $do$`;
 }

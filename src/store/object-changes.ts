@@ -117,7 +117,9 @@ export async function applyMutations(
     version,
   );
   const taken = await takeKeys(q, puts);
-  const changed = effects.filter((effect) => effect.put !== undefined || effect.flag !== undefined || removed.has(effect.id));
+  const changed = effects.filter(
+    (effect) => effect.put !== undefined || effect.flag !== undefined || removed.has(effect.id),
+  );
   const keysOf = ({ id }: Effect) => [...new Set([...(freed.get(id) ?? []), ...(taken.get(id) ?? [])])];
   await recordChanges(q, changed, version, options.author, keysOf);
   return version;

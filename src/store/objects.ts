@@ -30,6 +30,8 @@ export interface ObjectStore {
     kind: K,
     page: { readonly after?: string; readonly limit: number },
   ): Promise<readonly ListedObject<K>[]>;
+  /** Any object that is marked as belonging to the demo. */
+  findDemo(): Promise<{ readonly kind: Kind; readonly name: string } | undefined>;
   listByOrigin(origin: string): Promise<readonly ListedObject[]>;
   /** For further caches that follow the same changes. */
   readonly feed: ChangeFeed;
@@ -102,6 +104,12 @@ export function createObjectStore(db: Database, options: ObjectStoreOptions = {}
         [kind, after, after === null ? '' : hex(digest(after)), Math.min(Math.max(1, page.limit), 1000)],
       );
       return rows.map(listed) as unknown as readonly ListedObject<K>[];
+    },
+    async findDemo() {
+      const [row] = await db.query<Pick<Row, 'kind' | 'name'>>(
+        `SELECT kind, name FROM object WHERE spec @> '{"demo": true}' LIMIT 1`,
+      );
+      return row;
     },
     async listByOrigin(origin) {
       const rows = await db.query<Row>(

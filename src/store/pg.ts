@@ -160,14 +160,10 @@ async function withSeverityInEnglish(client: pg.PoolClient, error: unknown): Pro
   return Object.assign(error, { severity: answers ? 'ERROR' : 'FATAL' });
 }
 
-const INT8 = 20;
-const INT8_ARRAY = 1016;
-
 /** bigint as a number, so that both drivers give the same; a value that does not fit is a bug and throws. */
-function parserOf(oid: number, format: string): unknown {
-  if (oid === INT8) return toSafeInteger;
-  if (oid === INT8_ARRAY) throw new Error('bigint[] is not read by this store');
-  return pg.types.getTypeParser(oid, format as 'text');
+function parserOf(typeId: number, format: string): unknown {
+  if (typeId === (pg.types.builtins.INT8 as number)) return toSafeInteger;
+  return (pg.types.getTypeParser as (typeId: number, format: string) => unknown)(typeId, format);
 }
 
 function toSafeInteger(text: string): number {

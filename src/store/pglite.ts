@@ -103,8 +103,7 @@ async function send<R>(
 
 /** A failure of the work itself travels through the driver's own roll-back and comes out as it was. */
 async function runTransaction<T>(engine: PGlite, work: (q: Transaction) => Promise<T>): Promise<T> {
-  let done = false;
-  let failure: unknown;
+  const outcome: { done: boolean; failure?: unknown } = { done: false };
   try {
     return await engine.transaction(async (transaction) => {
       try {
@@ -118,16 +117,16 @@ async function runTransaction<T>(engine: PGlite, work: (q: Transaction) => Promi
             }
           },
         });
-        done = true;
+        outcome.done = true;
         return result;
       } catch (error) {
-        failure = error;
+        outcome.failure = error;
         throw error;
       }
     });
   } catch (error) {
-    if (error === failure) throw unsentInsideTransaction(error);
-    throw done ? statementError(error) : connectError(error);
+    if (error === outcome.failure) throw unsentInsideTransaction(error);
+    throw outcome.done ? statementError(error) : connectError(error);
   }
 }
 

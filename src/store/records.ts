@@ -62,10 +62,9 @@ const FOUND_MAX = 100;
 
 export function createRecordReader(db: Database): RecordReader {
   const findBy = async (column: 'request_id' | 'jti', value: string) => {
-    const rows = await db.query<Row>(
-      `${SELECT} WHERE ${column} = $1 ORDER BY recorded_at, id LIMIT ${FOUND_MAX}`,
-      [storable(value)],
-    );
+    const rows = await db.query<Row>(`${SELECT} WHERE ${column} = $1 ORDER BY recorded_at, id LIMIT ${FOUND_MAX}`, [
+      storable(value),
+    ]);
     return rows.map(storedRecord);
   };
   return {
@@ -87,7 +86,7 @@ function pageStatement(query: RecordQuery): { text: string; values: unknown[] } 
   };
   if (query.after !== undefined)
     where(
-      (at, id) => `(recorded_at, id) ${oldestFirst ? '>' : '<'} (${at ?? ''}::timestamptz, ${id ?? ''}::uuid)`,
+      (...position) => `(recorded_at, id) ${oldestFirst ? '>' : '<'} (${position.join(', ')})`,
       new Date(query.after.recordedAtMs).toISOString(),
       query.after.id,
     );

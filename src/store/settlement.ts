@@ -139,7 +139,10 @@ export function createSettlement(options: {
     },
     undelivered(record) {
       if (items.length >= UNSETTLED_MAX)
-        logger.error({ requestId: record.requestId }, 'an undelivered answer could not be recorded: too many are waiting');
+        logger.error(
+          { requestId: record.requestId },
+          'an undelivered answer could not be recorded: too many are waiting',
+        );
       else {
         const row = built(() => records.undelivered(record), record);
         if (row !== undefined) add({ row, isOriginal: false });

@@ -1,6 +1,6 @@
 /**
- * `database`: PostgreSQL when `url` is given; without it the embedded engine under `data_dir`. The names of schema
- * and role go into SQL as identifiers, so their grammar is closed.
+ * `database`: PostgreSQL when `url` is given; without it the embedded engine under `data_dir`. The name of the schema
+ * goes into SQL as an identifier, so its grammar is closed.
  */
 import { z } from 'zod';
 
@@ -16,9 +16,6 @@ export const databaseSection = z.strictObject({
     .optional()
     .describe('postgres://user:password@host:5432/database (or file:PATH, or ${DATABASE_URL}); absent = embedded'),
   schema: identifier.default('cambist').describe('Schema that holds every table'),
-  role: identifier
-    .default('cambist_runtime')
-    .describe('Role under which the service works; it cannot change or delete audit'),
   pool_max: z.number().int().min(1).max(500).default(10).describe('Most connections that one node opens'),
   connect_timeout_ms: z.number().int().min(100).max(60_000).default(5000),
   statement_timeout_ms: z.number().int().min(100).max(60_000).default(5000),

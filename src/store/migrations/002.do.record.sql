@@ -19,7 +19,9 @@ CREATE TABLE issued_token (
   resources   text[] NOT NULL,
   kid         text NOT NULL,
   issued_at   timestamptz NOT NULL,
-  expires_at  timestamptz NOT NULL
+  expires_at  timestamptz NOT NULL,
+  -- What a later exchange has to know of its person, sealed under that person's key.
+  subject_claims text
 );
 CREATE INDEX issued_token_ancestors ON issued_token USING gin (ancestors);
 CREATE INDEX issued_token_expiry ON issued_token (expires_at);

@@ -72,12 +72,20 @@ describe('isPublicAddress (R21)', () => {
     expect(isPublicAddress(ip)).toBe(false);
   });
 
-  it.each(['', 'localhost', '8.8.8', '0x8.8.8.8', '134744072', '010.8.8.8', '8.8.8.8.', ' 8.8.8.8', '8.8.8.8:80', '[::1]'])(
-    'takes "%s" for no address',
-    (ip) => {
-      expect(isPublicAddress(ip)).toBe(false);
-    },
-  );
+  it.each([
+    '',
+    'localhost',
+    '8.8.8',
+    '0x8.8.8.8',
+    '134744072',
+    '010.8.8.8',
+    '8.8.8.8.',
+    ' 8.8.8.8',
+    '8.8.8.8:80',
+    '[::1]',
+  ])('takes "%s" for no address', (ip) => {
+    expect(isPublicAddress(ip)).toBe(false);
+  });
 });
 
 describe('isLoopbackAddress', () => {

@@ -1,0 +1,128 @@
+/**
+ * What public advisories of 2022–2026 in this field taught and no standard says in one sentence. These are our own
+ * demands, and reports keep them apart from the standards.
+ */
+import { requirementsOf } from './requirement.ts';
+
+export const field = requirementsOf('field', [
+  [
+    '',
+    'never-another-target',
+    'MUST NOT',
+    'core/target',
+    'A request for one target is never answered with a token for another (ZITADEL, Dex, Logto advisories).',
+  ],
+  ['', 'scope-not-wider', 'MUST NOT', 'core/scope', 'No other scope of the same resource is given than was asked for.'],
+  ['', 'denied-scope', 'MUST NOT', 'core/scope', 'A scope that policy denies is not given.'],
+  ['', 'policy-denies', 'MUST', 'core/policy', 'What the owner of the target says that policy denies is denied.'],
+  [
+    '',
+    'chain-is-kept',
+    'MUST',
+    'delegation/hop',
+    'Exchanging a delegated token on keeps its earlier actors (Keycloak issue 52691).',
+  ],
+  [
+    '',
+    'never-outlives-subject',
+    'MUST NOT',
+    'external-subjects/accepted',
+    'An issued token does not live longer than its subject token.',
+  ],
+  [
+    '',
+    'no-fetch-for-strangers',
+    'MUST NOT',
+    'external-subjects/issuer',
+    'Nothing is fetched for a token whose issuer is not trusted (Dex GHSA-7qjx-gp9h-65qj).',
+  ],
+  [
+    '',
+    'exp-required',
+    'MUST',
+    'external-subjects/times',
+    'A token without exp, which would live for ever, is refused.',
+  ],
+  [
+    '',
+    'iat-in-future',
+    'SHOULD',
+    'external-subjects/times',
+    'A token that says it was issued an hour from now is refused.',
+  ],
+  [
+    '',
+    'claimed-single-use',
+    'MUST',
+    'jwt-client-auth/replay',
+    'A target that claims single-use assertions refuses the second use.',
+  ],
+  ['', 'expires-in-agrees', 'MUST', 'jwt-access-token/claims', 'expires_in agrees with the token’s exp.'],
+  ['', 'no-private-keys', 'MUST NOT', 'metadata/keys', 'Published keys have no private and no symmetric members.'],
+  [
+    '',
+    'host-is-not-believed',
+    'MUST NOT',
+    'metadata/host',
+    'Metadata are not built from Host, Forwarded or X-Forwarded-Host.',
+  ],
+  ['', 'advertised-grant-works', 'MUST', 'metadata/truth', 'The advertised exchange grant really grants.'],
+  [
+    '',
+    'two-subject-tokens',
+    'MUST',
+    'security/parameters',
+    'Two different subject tokens in one request are refused, in either order.',
+  ],
+  [
+    '',
+    'two-grant-types',
+    'MUST',
+    'security/parameters',
+    'Two different grants in one request are refused, in either order.',
+  ],
+  [
+    '',
+    'nothing-from-the-query',
+    'MUST NOT',
+    'security/parameters',
+    'Parameters in the query are not taken for those of the form.',
+  ],
+  [
+    '',
+    'blank-subject-token',
+    'MUST',
+    'security/parameters',
+    'A blank subject token is refused and never means the client itself (Keycloak CVE-2026-9704).',
+  ],
+  [
+    '',
+    'foreign-subject-token',
+    'MUST',
+    'security/widening',
+    'A token that is neither about, for, nor issued to a client is worthless in its hands (ZITADEL CVE-2026-56668).',
+  ],
+  [
+    '',
+    'rescope-not-wider',
+    'MUST NOT',
+    'security/widening',
+    'A token for one scope is not exchanged into one for another scope.',
+  ],
+  ['', 'garbage-is-refused', 'MUST', 'security/robustness', 'Garbage is refused; it causes no 5xx and no silence.'],
+  ['', 'no-echo', 'MUST NOT', 'security/robustness', 'Answers do not repeat tokens, secrets or markup that was sent.'],
+  [
+    '',
+    'no-header-injection',
+    'MUST NOT',
+    'security/robustness',
+    'Line breaks in a parameter do not become headers of the answer.',
+  ],
+  [
+    '',
+    'introspection-by-audience',
+    'SHOULD',
+    'introspection/caller',
+    'A client for which the token is not learns nothing about it.',
+  ],
+]);

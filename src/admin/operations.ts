@@ -1,0 +1,281 @@
+/**
+ * Everything that can be done to registered objects from outside, in one interface: the command line uses it over a
+ * database that it opened itself or over the local socket of a running server, and cannot tell which. All arguments
+ * and results are JSON. Problems of the caller are values; only `Unavailable` and bugs are thrown.
+ *
+ * Every change leaves an audit record with what changed and who did it. A subject is a person: records name subjects
+ * by the separate list of persons, so that whoever writes the record can seal them.
+ */
+import type { Principal } from '../core/principal.ts';
+import type { Kind, Specs, StoredObject } from '../objects/kinds.ts';
+import { subjectName } from '../objects/kinds.ts';
+import type { ObjectReader } from '../objects/registry.ts';
+import { subjectSpec } from '../objects/policy.ts';
+import type { ClientSecrets } from '../store/client-secrets.ts';
+import { KeyTaken, ObjectMissing, StateMoved } from '../store/objects.ts';
+import type { ObjectStore } from '../store/objects.ts';
+import { APPLY_ORIGIN, applyPlan, planApply } from './apply.ts';
+import type { Plan, PlanOptions, PreparedPlan } from './apply.ts';
+import type { FieldChange } from './difference.ts';
+import type { ConfigFault } from './fault.ts';
+import { nounOf } from './objects-file.ts';
+import type { ObjectsText } from './objects-file.ts';
+
+/** A problem of the caller, by a stable code (RFC 9457 `code` on the wire). */
+export interface Problem {
+  readonly code: 'objects_invalid' | 'object_unknown' | 'state_moved' | 'key_taken' | 'argument_invalid';
+  readonly title: string;
+  /** Where files were given: every fault in them. */
+  readonly faults?: readonly ConfigFault[] | undefined;
+}
+
+export type Outcome<T> = { readonly ok: true; readonly value: T } | { readonly ok: false; readonly problem: Problem };
+
+export interface PlanArguments {
+  readonly texts: readonly ObjectsText[];
+  readonly prune: boolean;
+}
+
+export interface ApplyArguments extends PlanArguments {
+  /** The version of the plan that was shown; when the state has moved on since, nothing is done. */
+  readonly expectVersion?: number | undefined;
+}
+
+export interface ListedEntry {
+  readonly kind: Kind;
+  readonly name: string;
+  readonly disabled: boolean;
+  /** What put it there, in a list. */
+  readonly origin?: string | undefined;
+  readonly version: number;
+  readonly spec: Specs[Kind];
+}
+
+export interface NewSecret {
+  readonly secret: string;
+  /** How many older secrets stopped working because of it; two are valid at a time. */
+  readonly retired: number;
+}
+
+/** A record as it was stored, with the personal fields of those who were not erased. */
+export interface ExplainedRecord {
+  readonly id: string;
+  readonly kind: string;
+  /** The canonical JSON, parsed. */
+  readonly body: Readonly<Record<string, unknown>>;
+  readonly persons: readonly Readonly<Record<string, unknown>>[];
+}
+
+export interface Operations {
+  plan(args: PlanArguments): Promise<Outcome<Plan>>;
+  apply(args: ApplyArguments): Promise<Outcome<{ readonly plan: Plan; readonly version: number }>>;
+  /** Makes a secret and returns it, this once. */
+  addClientSecret(args: { readonly clientId: string }): Promise<Outcome<NewSecret>>;
+  /** A subject that is not registered is registered, so that anybody can be disabled. */
+  setDisabled(args: {
+    readonly kind: Kind;
+    readonly name: string;
+    readonly disabled: boolean;
+  }): Promise<Outcome<{ readonly changed: boolean }>>;
+  list(args: {
+    readonly kind: Kind;
+    readonly after?: string | undefined;
+    readonly limit: number;
+  }): Promise<Outcome<{ readonly objects: readonly ListedEntry[]; readonly next: string | null }>>;
+  show(args: { readonly kind: Kind; readonly name: string }): Promise<Outcome<ListedEntry>>;
+  recordsByRequestId(args: { readonly requestId: string }): Promise<Outcome<readonly ExplainedRecord[]>>;
+}
+
+/** What a record of kind `changed` says. A subject has no name here: `person` is its place in the list of persons. */
+export interface ChangeSummary extends Readonly<Record<string, unknown>> {
+  readonly author: string;
+  readonly origin: string;
+  readonly state_version: number | null;
+  readonly changes: readonly {
+    readonly action: 'create' | 'update' | 'remove' | 'disable' | 'enable' | 'add_secret';
+    readonly kind: Kind;
+    readonly name?: string;
+    readonly person?: number;
+    readonly fields?: readonly FieldChange[];
+  }[];
+}
+
+export interface OperationsParts {
+  readonly objects: ObjectStore;
+  readonly clientSecrets: Pick<ClientSecrets, 'add'>;
+  readonly records: {
+    byRequestId(
+      requestId: string,
+    ): Promise<readonly { readonly id: string; readonly kind: string; readonly canonical: Uint8Array }[]>;
+  };
+  /** The personal fields of a record, of those who were not erased. */
+  readonly openPersons: (row: { readonly id: string; readonly canonical: Uint8Array }) => Promise<readonly object[]>;
+  /** Commits the record of a change; the persons are to be sealed. */
+  readonly recordChange: (summary: ChangeSummary, persons: readonly Principal[]) => Promise<void>;
+  readonly ownIssuer: string;
+  readonly demoRefusedBecause: string | undefined;
+  /** Who changes things, for history and records: `local:alice`. */
+  readonly author: string;
+}
+
+const REPLANS_MAX = 5;
+
+/** The operations over a store. */
+export function createOperations(parts: OperationsParts): Operations {
+  const { objects } = parts;
+  const optionsFor = (prune: boolean): PlanOptions => ({
+    prune,
+    ownIssuer: parts.ownIssuer,
+    demoRefusedBecause: parts.demoRefusedBecause,
+  });
+  const openRecord = createChangeRecorder(parts);
+
+  async function applyOnce(args: ApplyArguments): Promise<Outcome<{ plan: Plan; version: number }>> {
+    const prepared = await planApply(args.texts, objects, optionsFor(args.prune));
+    if (Array.isArray(prepared)) return invalid(prepared);
+    if (args.expectVersion !== undefined && prepared.plan.stateVersion !== args.expectVersion)
+      throw new StateMoved(args.expectVersion, prepared.plan.stateVersion);
+    const commit = await openRecord(changesOf(prepared));
+    const { version } = await applyPlan(prepared, objects, parts.author);
+    if (prepared.mutations.length > 0) await commit(APPLY_ORIGIN, version);
+    return { ok: true, value: { plan: prepared.plan, version } };
+  }
+
+  return {
+    async plan({ texts, prune }) {
+      const prepared = await planApply(texts, objects, optionsFor(prune));
+      return Array.isArray(prepared) ? invalid(prepared) : { ok: true, value: prepared.plan };
+    },
+    apply: (args) =>
+      orProblem(async () => {
+        for (let attempt = 1; ; attempt++)
+          try {
+            return await applyOnce(args);
+          } catch (error) {
+            // Nobody saw a plan: another change came between planning and applying, and a new plan is as good.
+            if (!(error instanceof StateMoved) || args.expectVersion !== undefined || attempt === REPLANS_MAX)
+              throw error;
+          }
+      }),
+    addClientSecret: ({ clientId }) =>
+      orProblem(async () => {
+        const commit = await openRecord([{ action: 'add_secret', kind: 'client', name: clientId }]);
+        const { secret, retired } = await parts.clientSecrets.add(clientId, parts.author);
+        await commit('command', null);
+        return { ok: true, value: { secret, retired: retired.length } };
+      }),
+    setDisabled: ({ kind, name, disabled }) =>
+      orProblem<{ changed: boolean }>(async () => {
+        const reader = await objects.current();
+        const found = await reader.get(kind, name);
+        if (found?.disabled === disabled) return { ok: true, value: { changed: false } };
+        const mutation =
+          found === undefined && kind === 'subject' && disabled
+            ? await newSubject(name, reader)
+            : ({ type: disabled ? 'disable' : 'enable', kind, name } as const);
+        if (mutation === undefined) return refused('argument_invalid', 'a sub has 1 to 1024 characters');
+        const commit = await openRecord([{ action: disabled ? 'disable' : 'enable', kind, name }]);
+        const { version } = await objects.change([mutation], { author: parts.author, origin: 'command' });
+        await commit('command', version);
+        return { ok: true, value: { changed: true } };
+      }),
+    async list({ kind, after, limit }) {
+      const found = await objects.list(kind, { limit, ...(after === undefined ? {} : { after }) });
+      const next = found.length < limit ? null : (found.at(-1)?.name ?? null);
+      return { ok: true, value: { objects: found.map(entryOf), next } };
+    },
+    show: ({ kind, name }) =>
+      orProblem(async () => {
+        const found = await (await objects.current()).get(kind, name);
+        if (found === undefined) throw new ObjectMissing(kind, name);
+        return { ok: true, value: entryOf(found) };
+      }),
+    async recordsByRequestId({ requestId }) {
+      const rows = await parts.records.byRequestId(requestId);
+      const value = await Promise.all(
+        rows.map(async (row): Promise<ExplainedRecord> => {
+          const body = JSON.parse(new TextDecoder().decode(row.canonical)) as Record<string, unknown>;
+          const persons = (await parts.openPersons(row)) as readonly Record<string, unknown>[];
+          return { id: row.id, kind: row.kind, body, persons };
+        }),
+      );
+      return { ok: true, value };
+    },
+  };
+}
+
+function invalid(faults: readonly ConfigFault[]): Outcome<never> {
+  const title = faults.length === 1 ? '1 fault' : `${faults.length} faults`;
+  return { ok: false, problem: { code: 'objects_invalid', title: `nothing was changed: ${title}`, faults } };
+}
+
+/** Errors of the store that are the caller's to know about, as problems. */
+async function orProblem<T>(work: () => Promise<Outcome<T>>): Promise<Outcome<T>> {
+  try {
+    return await work();
+  } catch (error) {
+    if (error instanceof ObjectMissing) return refused('object_unknown', error.message);
+    if (error instanceof KeyTaken) return refused('key_taken', `nothing was changed: ${error.message}`);
+    if (error instanceof StateMoved) return refused('state_moved', `nothing was changed: ${error.message}`);
+    throw error;
+  }
+}
+
+function refused(code: Problem['code'], title: string): Outcome<never> {
+  return { ok: false, problem: { code, title } };
+}
+
+/** A subject that nobody has registered, disabled. The name is the short name of its issuer, a colon, its `sub`. */
+async function newSubject(name: string, reader: ObjectReader) {
+  const { issuer, sub } = splitSubject(name);
+  if ((await reader.get('issuer', issuer)) === undefined) throw new ObjectMissing('issuer', issuer);
+  const { data: spec } = subjectSpec.safeParse({ issuer, sub });
+  if (spec === undefined) return undefined;
+  const keys = nounOf('subject').keysOf(spec);
+  return { type: 'put', kind: 'subject', name: subjectName(issuer, sub), spec, disabled: true, keys } as const;
+}
+
+function entryOf({ kind, name, disabled, version, spec, ...more }: StoredObject & { origin?: string }): ListedEntry {
+  return { kind, name, disabled, version, spec, ...(more.origin === undefined ? {} : { origin: more.origin }) };
+}
+
+type NamedChange = Omit<ChangeSummary['changes'][number], 'person'> & { readonly name: string };
+
+function changesOf({ plan }: PreparedPlan): NamedChange[] {
+  return [
+    ...plan.create.map(({ kind, name, changes }) => ({ action: 'create' as const, kind, name, fields: changes })),
+    ...plan.update.map(({ kind, name, changes }) => ({ action: 'update' as const, kind, name, fields: changes })),
+    ...plan.remove.map(({ kind, name }) => ({ action: 'remove' as const, kind, name })),
+  ];
+}
+
+/**
+ * Opens the record of a change before the change is made, because the issuer of a subject may be gone after it; what is
+ * returned commits the record, once the change is made.
+ */
+function createChangeRecorder({ objects, recordChange, author }: OperationsParts) {
+  const issOf = async (issuerName: string) => (await (await objects.current()).get('issuer', issuerName))?.spec.issuer;
+  return async (changes: readonly NamedChange[]) => {
+    const subjects = changes.filter(({ kind }) => kind === 'subject').map(({ name }) => splitSubject(name));
+    const before = new Map<string, string | undefined>();
+    for (const { issuer } of subjects) if (!before.has(issuer)) before.set(issuer, await issOf(issuer));
+    return async (origin: string, stateVersion: number | null): Promise<void> => {
+      const persons: Principal[] = [];
+      for (const { issuer, sub } of subjects)
+        persons.push({ issuer: before.get(issuer) ?? (await issOf(issuer)) ?? issuer, sub });
+      let person = 0;
+      const told = changes.map(({ name, ...change }) => {
+        if (change.kind !== 'subject') return { name, ...change };
+        const fields = change.fields?.filter(({ path }) => path !== 'sub');
+        return { ...change, person: person++, ...(fields === undefined ? {} : { fields }) };
+      });
+      await recordChange({ author, origin, state_version: stateVersion, changes: told }, persons);
+    };
+  };
+}
+
+/** The name of a subject: the short name of its issuer, which has no colon, a colon, its `sub`. */
+function splitSubject(name: string): { readonly issuer: string; readonly sub: string } {
+  const colon = name.indexOf(':');
+  return { issuer: name.slice(0, Math.max(0, colon)), sub: name.slice(colon + 1) };
+}

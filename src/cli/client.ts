@@ -1,0 +1,103 @@
+/**
+ * `cambist client`: the agents, servers and tools that authenticate here, and their secrets. A secret is made by the
+ * service and goes into a file that only its owner can read; it is never printed.
+ */
+import { closeSync, fsyncSync, openSync, renameSync, rmSync, writeSync } from 'node:fs';
+import { resolve } from 'node:path';
+import { randomUUID } from 'node:crypto';
+import type { Command } from 'commander';
+import { valueOf } from './context.ts';
+import type { CliContext } from './context.ts';
+import { CliFailure, EXIT, count } from './failure.ts';
+import { addNounCommand } from './noun.ts';
+
+export function addClientCommand(program: Command, context: CliContext): void {
+  const client = addNounCommand(program, context, {
+    kind: 'client',
+    about: 'clients: the agents, MCP servers and tools that authenticate here',
+    argument: 'ID',
+    example: 'planner',
+    disabling: 'refuse a client, and every token in whose chain it is',
+    columns: { AUTH: (spec) => spec.auth.join(','), GRANTS: (spec) => spec.grants.join(',') },
+  });
+  client
+    .command('secret')
+    .argument('<ID>')
+    .description('make a secret for a client and write it to a file (0600); it cannot be read again')
+    .requiredOption('--out <file>', 'where to write it; must not exist')
+    .option('--force', 'replace the file if it exists')
+    .addHelpText(
+      'after',
+      `
+Two secrets are valid at a time, so that a client can change over: make one, roll it out, and the next one that is
+made retires the oldest. The file holds the secret and nothing else, not even a line break.
+
+Example:
+  cambist client secret planner --out ./planner.secret`,
+    )
+    .action(async (clientId: string, options: { out: string; force?: boolean }, command: Command) => {
+      const path = resolve(context.parts.cwd, options.out);
+      const file = openSecretFile(path, options.force === true);
+      try {
+        const { secret, retired } = await context.withOperations(command, async (operations) =>
+          valueOf(await operations.addClientSecret({ clientId })),
+        );
+        file.commit(secret);
+        const retirement = retired === 0 ? '' : `; ${count(retired, 'older secret')} stopped working`;
+        context.print(
+          command,
+          { client_id: clientId, out: path, retired },
+          () => `Wrote a new secret of ${clientId} to ${path} (0600)${retirement}.`,
+        );
+      } catch (error) {
+        file.abandon();
+        throw error;
+      }
+    });
+}
+
+interface SecretFile {
+  commit(secret: string): void;
+  /** Removes the file, unless the secret is in it. */
+  abandon(): void;
+}
+
+/**
+ * Opens the file before a secret is made: one that could not be written down would be lost, and might have retired one
+ * that is in use. Never follows a link, never writes into what is there.
+ */
+function openSecretFile(path: string, replace: boolean): SecretFile {
+  const draft = replace ? `${path}.${randomUUID()}` : path;
+  let file: number;
+  try {
+    file = openSync(draft, 'wx', 0o600);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'EEXIST')
+      throw new CliFailure(
+        EXIT.failed,
+        'file_exists',
+        `${path} exists: choose another --out, or replace it with --force`,
+      );
+    throw new CliFailure(
+      EXIT.failed,
+      'file_unwritable',
+      `${path} cannot be written: ${code ?? 'unknown'}; choose another --out`,
+    );
+  }
+  let open = true;
+  return {
+    commit(secret) {
+      writeSync(file, secret);
+      fsyncSync(file);
+      closeSync(file);
+      open = false;
+      if (replace) renameSync(draft, path);
+    },
+    abandon() {
+      if (!open) return;
+      closeSync(file);
+      rmSync(draft, { force: true });
+    },
+  };
+}

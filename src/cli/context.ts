@@ -1,0 +1,99 @@
+/**
+ * What every command needs: its settings, the operations (over the local socket of a running embedded server, or over
+ * a database opened for this command), and where its output goes.
+ */
+import type { Command } from 'commander';
+import type { Operations, Outcome } from '../admin/operations.ts';
+import { loadSettings } from '../config/settings.ts';
+import type { Settings } from '../config/settings.ts';
+import type { Rehearse } from '../exchange/rehearse.ts';
+import { isSocketAlive } from '../http/local.ts';
+import type { MigrationPlan } from '../store/migrate.ts';
+import { problemFailure, settingsFailure } from './failure.ts';
+import { localOperations } from './local-client.ts';
+import { printable } from './output.ts';
+
+export interface OpenedOperations {
+  readonly operations: Operations;
+  close(): Promise<void>;
+}
+
+/** What the composition root gives to the command line. */
+export interface CliParts {
+  readonly version: string;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly cwd: string;
+  readonly out: (text: string) => void;
+  readonly err: (text: string) => void;
+  readonly readStdin: () => Promise<string>;
+  /** Runs the server until it is told to stop. */
+  serve(settings: Settings): Promise<void>;
+  /** Opens the database of the settings for one command. */
+  openOperations(settings: Settings): Promise<OpenedOperations>;
+  readonly migrations: {
+    plan(settings: Settings): Promise<MigrationPlan>;
+    up(settings: Settings): Promise<MigrationPlan>;
+  };
+  /** Decisions without a request, as the issuer of that URL would make them. */
+  rehearse(issuer: string): Rehearse;
+}
+
+export interface GlobalOptions {
+  readonly config?: string;
+  readonly json?: boolean;
+}
+
+export interface CliContext {
+  readonly parts: CliParts;
+  /** Throws CliFailure with every fault. */
+  settings(command: Command): Settings;
+  withOperations<T>(command: Command, work: (operations: Operations) => Promise<T>): Promise<T>;
+  /** Prints the value with `--json`, else the text. */
+  print(command: Command, value: unknown, text: () => string): void;
+  isJson(command: Command): boolean;
+  /** A line for people beside the output, left out with `--json`. */
+  note(command: Command, text: string): void;
+}
+
+export function createContext(parts: CliParts): CliContext {
+  const isJson = (command: Command) => command.optsWithGlobals<GlobalOptions>().json === true;
+  const settings = (command: Command) => {
+    const { config } = command.optsWithGlobals<GlobalOptions>();
+    const loaded = loadSettings({ configFile: config, env: parts.env, cwd: parts.cwd });
+    if (Array.isArray(loaded)) throw settingsFailure(loaded);
+    return loaded;
+  };
+  return {
+    parts,
+    settings,
+    isJson,
+    print(command, value, text) {
+      parts.out(`${isJson(command) ? JSON.stringify(value, null, 2) : printable(text())}\n`);
+    },
+    note(command, text) {
+      if (!isJson(command)) parts.err(`${printable(text)}\n`);
+    },
+    async withOperations(command, work) {
+      const opened = await reachOperations(settings(command), parts);
+      try {
+        return await work(opened.operations);
+      } finally {
+        await opened.close();
+      }
+    },
+  };
+}
+
+/** The embedded database has one process: where a server runs, it is asked; else this command is that process. */
+async function reachOperations(settings: Settings, parts: CliParts): Promise<OpenedOperations> {
+  const { database } = settings;
+  if (database.kind === 'embedded' && (await isSocketAlive(database.socketPath)))
+    return { operations: localOperations(database.socketPath), close: () => Promise.resolve() };
+  return parts.openOperations(settings);
+}
+
+/** The value of an outcome; a problem ends the command. */
+export function valueOf<T>(outcome: Outcome<T>): T {
+  if (outcome.ok) return outcome.value;
+  throw problemFailure(outcome.problem);
+}

@@ -1,0 +1,83 @@
+/**
+ * The command line: one noun per file, put together here. Every command documents itself with examples; every command
+ * takes `--json`; the exit code says whether to mend the command (2) or the world (1).
+ */
+import { Command, CommanderError } from 'commander';
+import { addApplyCommand } from './apply.ts';
+import { addClientCommand } from './client.ts';
+import { createContext } from './context.ts';
+import type { CliParts, GlobalOptions } from './context.ts';
+import { addExplainCommand } from './explain.ts';
+import { EXIT, failureLines, failureOf } from './failure.ts';
+import { addIssuerCommand } from './issuer.ts';
+import { addMigrateCommand } from './migrate.ts';
+import { printable } from './output.ts';
+import { addPolicyCommand } from './policy.ts';
+import { addResourceCommand } from './resource.ts';
+import { addSchemaCommand } from './schema.ts';
+import { addServeCommand } from './serve.ts';
+import { addSubjectCommand } from './subject.ts';
+
+export type { CliParts, OpenedOperations } from './context.ts';
+
+const HELP = `
+Settings come from cambist.yaml (or --config FILE, or CAMBIST_CONFIG) and the environment; see docs/configuration.md.
+Without any, Cambist runs on an embedded database in .cambist and listens on http://127.0.0.1:8080.
+
+Examples:
+  cambist serve                                   start the service
+  cambist apply -f objects.yaml --dry-run         what would a file of objects change?
+  cambist apply -f objects.yaml                   change it
+  cambist client secret planner --out planner.secret
+  cambist subject disable corp:alice              cut somebody off, with the next request
+  cambist explain 01890f3e-…                      why was this request permitted or refused?
+
+Exit codes:
+  0  done
+  1  refused or failed: the message says what to change in the world
+  2  wrong usage or settings: the message says what to change in the command or the file`;
+
+/** The program with every command. */
+function buildProgram(parts: CliParts): Command {
+  const program = new Command('cambist')
+    .description('A token exchange service (RFC 8693) for agents and MCP servers')
+    .version(parts.version, '--version', 'print the version')
+    .option('--config <file>', 'settings file (default: cambist.yaml, if there is one)')
+    .option('--json', 'print JSON for programs instead of text for people')
+    .addHelpText('after', HELP)
+    .showSuggestionAfterError(true)
+    .exitOverride()
+    .configureOutput({ writeOut: parts.out, writeErr: parts.err });
+  const context = createContext(parts);
+  addServeCommand(program, context);
+  addApplyCommand(program, context);
+  addClientCommand(program, context);
+  addIssuerCommand(program, context);
+  addResourceCommand(program, context);
+  addSubjectCommand(program, context);
+  addExplainCommand(program, context);
+  addPolicyCommand(program, context);
+  addMigrateCommand(program, context);
+  addSchemaCommand(program, context);
+  return program;
+}
+
+/** Runs one command; `args` without the names of program and script. Returns the exit code, never throws. */
+export async function runCli(args: readonly string[], parts: CliParts): Promise<number> {
+  const program = buildProgram(parts);
+  try {
+    await program.parseAsync([...args], { from: 'user' });
+    return EXIT.ok;
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
+    const failure = failureOf(error);
+    const { message, code, faults } = failure;
+    if (program.opts<GlobalOptions>().json === true)
+      parts.err(`${JSON.stringify({ error: { code, message, faults } })}\n`);
+    else {
+      const withStack = ['debug', 'trace'].includes(parts.env['CAMBIST_LOG_LEVEL'] ?? '');
+      for (const line of failureLines(failure, withStack)) parts.err(`${printable(line)}\n`);
+    }
+    return failure.exitCode;
+  }
+}
