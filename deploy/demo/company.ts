@@ -28,7 +28,7 @@ const OBJECTS_FILE = new URL('../../../deploy/demo/company.yaml', import.meta.ur
 const PROVIDER_PORT = 9400;
 const CAMBIST_PORT = 8080;
 const PORTS_TRIED = 20;
-const CLIENTS = ['travel-agent', 'notes-agent', 'notes-server', 'calendar-server'];
+const CLIENTS = ['travel-agent', 'notes-agent', 'notes-server'];
 const RELYING_PARTY = { id: 'travel-portal', redirectUri: 'https://portal.demo.example/callback' };
 export const ID_TOKEN_LIFETIME_SECONDS = 600;
 
@@ -131,9 +131,8 @@ async function enterObjects(cambist: CambistProcess, providerIssuer: string): Pr
   const objects = readFileSync(OBJECTS_FILE, 'utf8');
   writePrivately(PLACES.objects, objects.replace(`http://127.0.0.1:${PROVIDER_PORT}`, providerIssuer));
   await cambist.command('apply', '-f', PLACES.objects);
-  for (const id of CLIENTS) {
-    if (!existsSync(secretFile(id))) await cambist.command('client', 'secret', id, '--out', secretFile(id));
-  }
+  const without = CLIENTS.filter((id) => !existsSync(secretFile(id)));
+  await Promise.all(without.map((id) => cambist.command('client', 'secret', id, '--out', secretFile(id))));
 }
 
 /** The wanted port of loopback, or the next one that nobody uses. */

@@ -9,6 +9,8 @@ import type { Shown } from './show.ts';
 import { openTerminal } from './terminal.ts';
 import type { Terminal } from './terminal.ts';
 
+/** npm passes Ctrl-C on to a process that already had it from the terminal: what follows so soon is the same one. */
+const SAME_INTERRUPT_MS = 1000;
 const REFRESH_MS = (ID_TOKEN_LIFETIME_SECONDS * 1000) / 3;
 
 /** Runs the demo with its data in the working folder. Sets the exit code; resolves when everything has stopped. */
@@ -17,6 +19,7 @@ export async function runDemo(args: readonly string[]): Promise<void> {
   const interruption = watchInterrupts();
   let company: Company | undefined;
   try {
+    terminal.line(terminal.dim('Starting the demo company ...'));
     company = await startCompany();
     interruption.onSecond = company.cambist.kill;
     await Promise.race([perform(company, args.includes('--once'), terminal), interruption.first]);
@@ -51,7 +54,6 @@ async function perform(company: Company, once: boolean, terminal: Terminal): Pro
 
 function introduce(company: Company, { line, bold, dim }: Terminal): void {
   const { provider, cambist, first } = company;
-  line();
   line(
     `${bold('Cambist')} at ${cambist.issuer} ${dim(`(embedded database and key in ${PLACES.data}/, `)}${dim(first ? 'new)' : 'as left last time)')}`,
   );
@@ -102,7 +104,10 @@ function watchInterrupts(): Interruption {
       for (const signal of signals) process.off(signal, onSignal);
     },
   };
+  let lastMs = 0;
   function onSignal(): void {
+    if (Date.now() - lastMs < SAME_INTERRUPT_MS) return;
+    lastMs = Date.now();
     if (interruption.begun) {
       interruption.onSecond();
       process.exit(130);

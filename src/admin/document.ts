@@ -4,13 +4,14 @@
  * nesting. Nothing here knows what the values mean.
  */
 import { LineCounter, isAlias, isMap, isScalar, isSeq, parseAllDocuments } from 'yaml';
-import type { Document, Node } from 'yaml';
+import type { Document, Node, YAMLError } from 'yaml';
 import { formatPath } from './fault.ts';
 import type { ConfigFault, PathStep, Position } from './fault.ts';
 
 /** Larger files are refused before they are parsed. */
 export const DOCUMENT_MAX_CHARACTERS = 4_000_000;
 const ALIASES_MAX = 100;
+const SYNTAX_FAULTS_MAX = 10;
 
 export interface ConfigDocument {
   readonly file: string;
@@ -79,17 +80,18 @@ function within(textLines: readonly string[], start: Position | undefined, inner
 }
 
 function syntaxFaults(document: Document, lines: LineCounter, file: string): ConfigFault[] {
-  return [...document.errors, ...document.warnings].map((problem) => {
+  // One slip can derail the parser for the rest of the file: the first few faults are the ones to mend.
+  return [...document.errors, ...document.warnings].slice(0, SYNTAX_FAULTS_MAX).map((problem) => {
     const { line, col } = lines.linePos(problem.pos[0]);
-    const duplicate = problem.code === 'DUPLICATE_KEY';
-    return {
-      file,
-      position: { line, column: col },
-      path: '',
-      message: duplicate ? 'the same key stands twice in one mapping' : `is not valid YAML: ${problem.message}`,
-      fix: duplicate ? 'keep one of them' : 'check indentation, quotes and colons here',
-    };
+    const [message, fix] = saySyntax(problem);
+    return { file, position: { line, column: col }, path: '', message, fix };
   });
+}
+
+function saySyntax({ code, message }: YAMLError): readonly [message: string, fix: string] {
+  if (code === 'DUPLICATE_KEY') return ['the same key stands twice in one mapping', 'keep one of them'];
+  if (/call stack/i.test(message)) return ['is nested too deeply', 'flatten it'];
+  return [`is not valid YAML: ${message}`, 'check indentation, quotes and colons here'];
 }
 
 function locate(

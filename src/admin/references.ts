@@ -133,7 +133,8 @@ async function mustExist(
 ): Promise<void> {
   if (await world.knows(kind, name)) return;
   const fix = `register it under ${nounOf(kind).plural}, or correct the name`;
-  complain(path, `names a ${kind} that is not registered`, fix, name);
+  const noun = kind === 'issuer' ? 'trusted issuer' : kind;
+  complain(path, `names a ${noun} that is not registered`, fix, name);
 }
 
 async function mustAllExist(

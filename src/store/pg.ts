@@ -90,7 +90,7 @@ export function openPostgres(options: PostgresOptions): Promise<Database> {
         client.release(broken);
       }
     },
-    close: () => pool.end(),
+    close: () => (pool.ending ? Promise.resolve() : pool.end()),
   };
   return Promise.resolve(database);
 }

@@ -78,18 +78,22 @@ const narrowRule: fc.Arbitrary<Rule> = fc
   }));
 
 const impersonationRule: fc.Arbitrary<Rule> = fc
-  .record({ client: fc.constantFrom('a1', 's2'), resource: anyResource, scope: fc.constantFrom(undefined, 0, 1) })
-  .map(({ client, resource, scope }) => ({
+  .record({
+    client: fc.noBias(fc.constantFrom('a1', 'a1', 's2')),
+    everywhere: chance(40),
+    resource: anyResource,
+    scope: fc.noBias(fc.constantFrom(undefined, 0, 1)),
+  })
+  .map(({ client, everywhere, resource, scope }) => ({
     effect: 'permit',
     action: 'impersonate',
     who: { by: 'client', id: client },
-    resource,
-    scope: scope === undefined ? undefined : scopesOf(resource)[scope],
+    ...(everywhere ? {} : { resource, scope: scope === undefined ? undefined : scopesOf(resource)[scope] }),
   }));
 
 /** Most resources are open to most; which are not is what is generated. */
 const broadRules: fc.Arbitrary<Rule[]> = fc
-  .tuple(...RESOURCES.map(() => fc.tuple(chance(85), chance(85))))
+  .tuple(...RESOURCES.map(() => fc.tuple(chance(90), chance(92))))
   .map((open) =>
     open.flatMap(([access, act], index) => {
       const resource = RESOURCES[index];
@@ -101,17 +105,19 @@ const broadRules: fc.Arbitrary<Rule[]> = fc
     }),
   );
 
-const actAsRules: fc.Arbitrary<ActAsRule[]> = fc.array(
-  fc.record({
-    client: fc.constantFrom('a0', 's0', 's1'),
-    actor: fc.constantFrom(
-      { actor: 'a2', actorKind: 'client' as const },
-      { actor: 'corp:u1', actorKind: 'user' as const },
-      { actor: 'corp:u2', actorKind: 'user' as const },
-    ),
-  }),
-  { maxLength: 5 },
-).map((rules) => rules.map(({ client, actor }) => ({ client, ...actor })));
+const actAsRules: fc.Arbitrary<ActAsRule[]> = fc
+  .array(
+    fc.record({
+      client: fc.constantFrom('a0', 's0', 's1'),
+      actor: fc.constantFrom(
+        { actor: 'a2', actorKind: 'client' as const },
+        { actor: 'corp:u1', actorKind: 'user' as const },
+        { actor: 'corp:u2', actorKind: 'user' as const },
+      ),
+    }),
+    { maxLength: 5 },
+  )
+  .map((rules) => rules.map(({ client, actor }) => ({ client, ...actor })));
 
 /** A ring over the first four resources, so that loops and long ways exist, and some edges anywhere. */
 const edges: fc.Arbitrary<Edge[]> = fc
@@ -128,18 +134,27 @@ function edgeBetween(from: string, to: string): fc.Arbitrary<Edge> {
   return fc.record({
     from: fc.constant(from),
     to: fc.constant(to),
-    needs: fc.noBias(fc.subarray([...scopesOf(from)], { minLength: 1, maxLength: 2 })),
+    needs: fc.oneof(
+      { weight: 4, arbitrary: fc.noBias(fc.subarray([...scopesOf(from)], { minLength: 1, maxLength: 1 })) },
+      { weight: 1, arbitrary: fc.noBias(fc.subarray([...scopesOf(from)], { minLength: 2, maxLength: 2 })) },
+    ),
     gives: someScopes(to),
   });
 }
 
 export const plans: fc.Arbitrary<Plan> = fc.record({
   edges,
-  rules: fc.tuple(broadRules, fc.array(narrowRule, { maxLength: 10 }), fc.array(impersonationRule, { maxLength: 2 })).map(
-    (parts) => parts.flat(),
-  ),
+  rules: fc
+    .tuple(
+      broadRules,
+      fc.array(narrowRule, { maxLength: 8 }),
+      fc.array(impersonationRule, { minLength: 1, maxLength: 3 }),
+    )
+    .map((parts) => parts.flat()),
   actAs: actAsRules,
-  defaults: fc.tuple(...RESOURCES.map((name) => fc.noBias(fc.subarray([...scopesOf(name)])))),
+  defaults: fc.tuple(
+    ...RESOURCES.map((name) => fc.tuple(chance(92), someScopes(name)).map(([some, scopes]) => (some ? scopes : []))),
+  ),
   lifetimes: fc.tuple(...RESOURCES.map(() => fc.constantFrom(300, 60, 120, 900))),
   extraServers: fc.tuple(...RESOURCES.map(() => fc.constantFrom(undefined, undefined, 's0', 's1'))),
   memberships: fc.tuple(...USERS.map(() => fc.noBias(fc.subarray(['staff', 'eng', 'ops'])))),

@@ -290,6 +290,8 @@ function objectsOf({ corp, kubernetes, spiffe, github, partner, once, signer }: 
         token_endpoint_audience: true,
         groups: ['agents'],
       },
+      // Its key is for an algorithm that it may not use.
+      { id: 'narrow', auth: ['private_key_jwt'], algorithms: ['PS256'], jwks: { keys: [signer.keys[0]!.publicJwk] } },
       { id: 'poster', auth: ['client_secret_post'], groups: ['agents'] },
       basic('second', { groups: ['agents'] }),
       basic('limited', { grants: ['client_credentials'], groups: ['agents'] }),

@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
 import { DEFAULT_SCHEMA, RUNTIME_ROLE, SEQUENCER_ROLE, StatementFailed } from '../../src/store/database.ts';
 import type { Database } from '../../src/store/database.ts';
 import { ensureAuditPartitions, MigrationRefused, planMigrations, runMigrations } from '../../src/store/migrate.ts';
@@ -12,6 +12,14 @@ import { withDatabases } from '../support/databases.ts';
 import { committer, issue, record, recordsOf, silentLogger } from './fixtures.ts';
 
 withDatabases('schema', (databases) => {
+  /** For what PGlite does not have: other processes, other users, other databases. */
+  const serverTest = test.skipIf(databases.engine === 'pglite');
+  const serverUrl = async () => {
+    const source = await databases.source();
+    if (source.engine === 'pglite') throw new Error('PGlite has no URL');
+    return source.url;
+  };
+
   describe('migrations', () => {
     test('an empty database becomes one that works under the runtime role; a second start changes nothing', async () => {
       const source = await databases.source();
@@ -56,13 +64,14 @@ withDatabases('schema', (databases) => {
       });
     });
 
-    test('a plan changes nothing and names what is to come', async () => {
+    test('there is nothing to come for a database of this version', async () => {
       const { db } = await databases.fresh();
       expect((await planMigrations(db)).pending).toEqual([]);
-      const source = await databases.source();
-      if (source.engine === 'pglite') return;
+    });
+
+    serverTest('a plan changes nothing and names what is to come', async () => {
       const owner = await openPostgres({
-        url: source.url,
+        url: await serverUrl(),
         schema: DEFAULT_SCHEMA,
         role: undefined,
         logger: silentLogger,
@@ -73,9 +82,8 @@ withDatabases('schema', (databases) => {
       await owner.close();
     });
 
-    test('two nodes that start at once on an empty database both come up', async () => {
-      const source = await databases.source();
-      if (source.engine === 'pglite') return;
+    serverTest('two nodes that start at once on an empty database both come up', async () => {
+      const source = { engine: 'postgresql', url: await serverUrl() } as const;
       const nodes = await Promise.all(
         Array.from({ length: 3 }, () => openDatabase({ source, migrate: true, logger: silentLogger })),
       );
@@ -83,9 +91,8 @@ withDatabases('schema', (databases) => {
       await Promise.all(nodes.map((node) => node.close()));
     });
 
-    test('an owner who may not create roles is told what to ask for; with the roles given it works', async () => {
-      const source = await databases.source();
-      if (source.engine === 'pglite') return;
+    serverTest('an owner who may not create roles is told what to ask for; with the roles given it works', async () => {
+      const source = { engine: 'postgresql', url: await serverUrl() } as const;
       const [user, fresh] = [`owner_${Date.now()}`, `fresh_${Date.now()}`];
       await withClient(source.url, async (client) => {
         for (const name of [user, fresh]) await client.query(`CREATE ROLE ${name} LOGIN PASSWORD 'p'`);
@@ -106,9 +113,8 @@ withDatabases('schema', (databases) => {
       await db.close();
     });
 
-    test('a tenant is a schema: two in one database know nothing of each other', async () => {
-      const source = await databases.source();
-      if (source.engine === 'pglite') return;
+    serverTest('a tenant is a schema: two in one database know nothing of each other', async () => {
+      const source = { engine: 'postgresql', url: await serverUrl() } as const;
       const [one, other] = await Promise.all(
         ['tenant_a', 'tenant_b'].map((schema) => openDatabase({ source, schema, migrate: true, logger: silentLogger })),
       );
@@ -121,6 +127,10 @@ withDatabases('schema', (databases) => {
   });
 
   describe('what the runtime role may do', () => {
+    let shared: { readonly db: Database };
+    beforeAll(async () => {
+      shared = await databases.fresh();
+    });
     const forbidden = [
       `UPDATE audit_record SET reason = 'x'`,
       'DELETE FROM audit_record',
@@ -149,8 +159,7 @@ withDatabases('schema', (databases) => {
       'CREATE FUNCTION mine() RETURNS int LANGUAGE sql AS $$ SELECT 1 $$',
     ];
     test.each(forbidden)('not: %s', async (statement) => {
-      const { db } = await shared();
-      const refused = db.query(statement);
+      const refused = shared.db.query(statement);
       await expect(refused).rejects.toBeInstanceOf(StatementFailed);
       await expect(refused).rejects.toMatchObject({ sqlstate: '42501' });
     });
@@ -181,9 +190,6 @@ withDatabases('schema', (databases) => {
       });
       expect((await partitions(db)).length).toBe(26);
     });
-
-    let once: Promise<{ db: Database }> | undefined;
-    const shared = () => (once ??= databases.fresh());
   });
 
   describe('partitions of the log', () => {

@@ -17,8 +17,11 @@ export interface PostgresCluster {
   readonly url: string;
   /** Of the postmaster that runs now. */
   readonly postmasterPid: number;
-  /** Kills the postmaster with SIGKILL, as a crash would; its backends end by themselves. */
-  kill9(): Promise<void>;
+  /**
+   * Kills the postmaster with SIGKILL. Its backends finish their statement and end by themselves, unless they are killed
+   * with it, as they would be if the machine went down.
+   */
+  kill9(options?: { readonly backends: boolean }): Promise<void>;
   /** Starts it again after `kill9`, and waits until it has recovered and answers. */
   restart(): Promise<void>;
   /** Stops the postmaster's process where it stands (SIGSTOP); `resume` lets it go on. */
@@ -106,7 +109,7 @@ export async function startPostgres(settings: readonly string[] = []): Promise<P
     const deadline = Date.now() + 30_000;
     for (;;) {
       // After a crash the old backends may still hold the shared memory for a moment: then it ends at once; start it again.
-      if (server.exitCode !== null) server = startServer();
+      if (server.exitCode !== null || server.signalCode !== null) server = startServer();
       try {
         await withClient(url, (client) => client.query('SELECT 1'));
         return;
@@ -118,8 +121,13 @@ export async function startPostgres(settings: readonly string[] = []): Promise<P
   }
 
   function signalAll(signal: NodeJS.Signals): void {
-    const pids = spawnSync('ps', ['-o', 'pid=', '--ppid', String(server.pid)], { encoding: 'utf8' }).stdout;
-    for (const pid of [server.pid ?? 0, ...pids.split(/\s+/).filter(Boolean).map(Number)]) {
+    const table = spawnSync('ps', ['-A', '-o', 'pid=,ppid='], { encoding: 'utf8' }).stdout;
+    const children = table
+      .split('\n')
+      .map((line) => line.trim().split(/\s+/).map(Number))
+      .filter(([, parent]) => parent === server.pid)
+      .map(([pid]) => pid ?? 0);
+    for (const pid of [server.pid ?? 0, ...children].filter((one) => one > 0)) {
       try {
         process.kill(pid, signal);
       } catch {
@@ -134,8 +142,9 @@ export async function startPostgres(settings: readonly string[] = []): Promise<P
     get postmasterPid() {
       return server.pid ?? 0;
     },
-    async kill9() {
-      server.kill('SIGKILL');
+    async kill9({ backends } = { backends: false }) {
+      if (backends) signalAll('SIGKILL');
+      else server.kill('SIGKILL');
       await ended(server);
     },
     restart: untilReady,
@@ -186,10 +195,12 @@ export async function withClient<T>(url: string, work: (client: pg.Client) => Pr
   }
 }
 
+function hasEnded(child: ChildProcess): boolean {
+  return child.exitCode !== null || child.signalCode !== null;
+}
+
 function ended(child: ChildProcess): Promise<void> {
-  return child.exitCode !== null || child.signalCode !== null
-    ? Promise.resolve()
-    : new Promise((resolve) => child.once('exit', () => resolve()));
+  return hasEnded(child) ? Promise.resolve() : new Promise((resolve) => child.once('exit', () => resolve()));
 }
 
 function freePort(): Promise<number> {

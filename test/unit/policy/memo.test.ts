@@ -89,11 +89,11 @@ test('a remembered decision never answers for other facts: any one field changed
       });
       if (answers[0] !== answers[1]) told += 1;
     }),
-    { numRuns: 400 },
+    { numRuns: 120 },
   );
   // The property says nothing if the answers never differ.
-  expect(told).toBeGreaterThan(60);
-  expect(remembering.stats().hits).toBeGreaterThan(400);
+  expect(told).toBeGreaterThan(20);
+  expect(remembering.stats().hits).toBeGreaterThan(120);
 });
 
 test('each single fact of a party changes what is remembered', () => {

@@ -102,6 +102,17 @@ describe('readOwnToken', () => {
     ['no aud', {}, { aud: undefined }, 'claim_missing aud'],
     ['no sub_id', {}, { sub_id: undefined }, 'claim_missing sub_id'],
     ['sub_id of another format', {}, { sub_id: { format: 'email', email: 'a@b' } }, 'claim_invalid sub_id'],
+    ['sub_id a string', {}, { sub_id: 'ada' }, 'claim_invalid sub_id'],
+    [
+      'sub_id of another format, with iss and sub',
+      {},
+      { sub_id: { ...claims.sub_id, format: 'x' } },
+      'claim_invalid sub_id',
+    ],
+    ['sub_id without iss', {}, { sub_id: { format: 'iss_sub', sub: 'ada' } }, 'claim_invalid sub_id'],
+    ['sub_id with an empty sub', {}, { sub_id: { ...claims.sub_id, sub: '' } }, 'claim_invalid sub_id'],
+    ['sub_id with an empty iss', {}, { sub_id: { ...claims.sub_id, iss: '' } }, 'claim_invalid sub_id'],
+    ['sub_id with a sub that is no string', {}, { sub_id: { ...claims.sub_id, sub: 7 } }, 'claim_invalid sub_id'],
     ['sub_id without sub', {}, { sub_id: { format: 'iss_sub', iss: 'https://corp.example' } }, 'claim_invalid sub_id'],
     ['scope a list', {}, { scope: ['read'] }, 'claim_invalid scope'],
     ['act a string (R8)', {}, { act: 'agent' }, 'claim_invalid act'],
@@ -112,6 +123,21 @@ describe('readOwnToken', () => {
       key.privateKey,
     );
     expect(outcome(await read(token))).toBe(expected);
+  });
+
+  it.each([
+    ['auth_time', 'yesterday'],
+    ['auth_time', -1],
+    ['auth_time', 1.5],
+    ['acr', 7],
+    ['acr', ''],
+    ['amr', 'pwd'],
+    ['amr', ['pwd', 7]],
+    ['amr', Array.from({ length: 33 }, () => 'pwd')],
+  ])('treats %s as absent where it is %j', async (name, value) => {
+    const token = forge({ alg: 'ES256', kid: 'k1', typ: 'at+jwt' }, { ...claims, [name]: value }, key.privateKey);
+    const own = valid(await read(token));
+    expect([own.authTime, own.acr, own.amr].filter((known) => known === undefined)).toHaveLength(1);
   });
 
   it('accepts a life of 900 s, to its last second', async () => {

@@ -47,6 +47,14 @@ describe('readChain (R8, RFC 8693 §4.1)', () => {
     expect(outcome(readChain(act, ISSUER))).toBe('claim_invalid act');
   });
 
+  it('reads exactly 8 KiB, and names of up to 2048 characters', () => {
+    const empty = JSON.stringify({ sub: 'a', note: '' }).length;
+    expect(outcome(readChain({ sub: 'a', note: 'x'.repeat(8192 - empty) }, ISSUER))).toBe('ok');
+    expect(outcome(readChain({ sub: 'a', note: 'x'.repeat(8193 - empty) }, ISSUER))).toBe('claim_invalid act');
+    expect(outcome(readChain({ sub: 'a'.repeat(2048) }, ISSUER))).toBe('ok');
+    expect(outcome(readChain({ sub: 'a'.repeat(2049) }, ISSUER))).toBe('claim_invalid act');
+  });
+
   it('reads eight levels', () => {
     expect(readChain(deep(8), ISSUER)).toHaveLength(8);
   });

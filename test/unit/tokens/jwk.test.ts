@@ -166,6 +166,10 @@ describe('admitJwks (R16)', () => {
     expect(admittedKids({ keys: [jwk, { ...ed, kid: 'good' }] })).toEqual(['good']);
   });
 
+  it('admits a kid of 256 characters', () => {
+    expect(admittedKids({ keys: [{ ...p256, kid: 'k'.repeat(256) }] })).toHaveLength(1);
+  });
+
   it('admits keys without kid, without use, and with key_ops that include verify', () => {
     expect(admittedKids({ keys: [anonymous, { ...anonymous, use: undefined }] })).toEqual([undefined, undefined]);
     expect(admittedKids({ keys: [{ ...p256, key_ops: ['sign', 'verify'] }] })).toEqual(['p256']);
@@ -183,5 +187,6 @@ describe('admitJwks (R16)', () => {
     };
     expect(admittedKids(bundle, ['jwt-svid'])).toEqual(['p256']);
     expect(admittedKids(bundle)).toEqual(['ed', 'sig']);
+    expect(admittedKids(bundle, ['jwt-svid', 'sig'])).toEqual(['p256', 'ed', 'sig']);
   });
 });

@@ -1,0 +1,215 @@
+/**
+ * What a run does, step by step, as generated values: a first exchange of an external token, a token of the client's
+ * own, a hop with a token that an earlier step brought, somebody disabled or enabled. Choices that depend on what there
+ * is at that moment are numbers, taken modulo.
+ */
+import fc from 'fast-check';
+import { AGENTS, chance, RESOURCES, SWITCHED, USERS } from './company.ts';
+
+export interface TargetChoice {
+  readonly how: 'uri' | 'slash' | 'alias' | 'name' | 'audience_uri' | 'unknown' | 'fragment' | 'relative' | 'none';
+  /** Asked for beside the first. */
+  readonly beside: 'nothing' | 'itself by alias' | 'its group' | 'another';
+}
+
+export type ScopeChoice =
+  | { readonly kind: 'default' }
+  /** Which of the target's three scopes; `within` what a call edge gives, where there is one. */
+  | { readonly kind: 'names'; readonly picks: readonly number[]; readonly within: boolean }
+  | { readonly kind: 'unknown' }
+  | { readonly kind: 'malformed' };
+
+export type ActorChoice = 'none' | 'own' | 'workload' | 'user' | 'chained' | 'stranger' | 'of another client' | 'bound';
+
+export interface ExternalToken {
+  readonly issuer: 'corp' | 'partner' | 'cluster' | 'stranger';
+  readonly user: (typeof USERS)[number];
+  readonly audience: 'portal' | 'cambist' | 'elsewhere';
+  readonly lifeSeconds: number;
+  readonly partnerScope: 'p:read' | 'p:all' | 'p:other';
+  readonly mayAct: 'absent' | 'caller' | 'caller by client_id' | 'workload' | 'somebody else' | 'own issuer';
+  readonly bound: boolean;
+  /** Actors that it names already. */
+  readonly actors: readonly ('caller' | 'foreign' | 'ghost' | 'local')[];
+}
+
+export type Step =
+  | {
+      readonly kind: 'external';
+      readonly client: number;
+      readonly token: ExternalToken;
+      readonly resource: (typeof RESOURCES)[number];
+      readonly target: TargetChoice;
+      readonly scope: ScopeChoice;
+      readonly actor: ActorChoice;
+      readonly lastSecond: boolean;
+    }
+  | {
+      readonly kind: 'self';
+      readonly client: number;
+      readonly byIdentityToken: boolean;
+      readonly resource: (typeof RESOURCES)[number];
+      readonly target: TargetChoice;
+      readonly scope: ScopeChoice;
+    }
+  | {
+      readonly kind: 'onward';
+      readonly pick: number;
+      /** Prefer tokens that have hopped already, and edges that are open to it. */
+      readonly deep: boolean;
+      readonly open: boolean;
+      readonly byServer: boolean;
+      readonly edge: number;
+      readonly client: number;
+      readonly target: TargetChoice;
+      readonly scope: ScopeChoice;
+      readonly actor: ActorChoice;
+    }
+  | { readonly kind: 'switch'; readonly which: (typeof SWITCHED)[number] };
+
+const weighted = <T>(...entries: readonly (readonly [weight: number, value: T])[]): fc.Arbitrary<T> =>
+  fc.oneof(...entries.map(([weight, value]) => ({ weight, arbitrary: fc.constant(value) })));
+
+const target: fc.Arbitrary<TargetChoice> = fc.record({
+  how: weighted<TargetChoice['how']>(
+    [80, 'uri'],
+    [8, 'slash'],
+    [8, 'alias'],
+    [8, 'name'],
+    [8, 'audience_uri'],
+    [2, 'unknown'],
+    [2, 'fragment'],
+    [2, 'relative'],
+    [2, 'none'],
+  ),
+  beside: weighted<TargetChoice['beside']>([90, 'nothing'], [4, 'itself by alias'], [4, 'its group'], [3, 'another']),
+});
+
+const scope: fc.Arbitrary<ScopeChoice> = fc.oneof(
+  { weight: 22, arbitrary: fc.constant({ kind: 'default' as const }) },
+  {
+    weight: 72,
+    arbitrary: fc.record({
+      kind: fc.constant('names' as const),
+      picks: fc.noBias(fc.subarray([0, 1, 2], { minLength: 1 })),
+      within: chance(90),
+    }),
+  },
+  { weight: 2, arbitrary: fc.constant({ kind: 'unknown' as const }) },
+  { weight: 2, arbitrary: fc.constant({ kind: 'malformed' as const }) },
+);
+
+const actor = weighted<ActorChoice>(
+  [96, 'none'],
+  [6, 'own'],
+  [5, 'workload'],
+  [6, 'user'],
+  [2, 'chained'],
+  [1, 'stranger'],
+  [2, 'of another client'],
+  [1, 'bound'],
+);
+
+const member = fc.constantFrom<ExternalToken['actors'][number]>('caller', 'foreign', 'local', 'foreign', 'local');
+const external: fc.Arbitrary<ExternalToken> = fc.record({
+  issuer: weighted<ExternalToken['issuer']>([70, 'corp'], [15, 'partner'], [8, 'cluster'], [2, 'stranger']),
+  user: fc.noBias(fc.constantFrom(...USERS)),
+  audience: weighted<ExternalToken['audience']>([60, 'portal'], [30, 'cambist'], [3, 'elsewhere']),
+  lifeSeconds: fc.noBias(fc.constantFrom(600, 40, 100, 200, 3600)),
+  partnerScope: fc.constantFrom('p:read', 'p:all', 'p:other'),
+  mayAct: weighted<ExternalToken['mayAct']>(
+    [82, 'absent'],
+    [5, 'caller'],
+    [4, 'caller by client_id'],
+    [3, 'workload'],
+    [4, 'somebody else'],
+    [2, 'own issuer'],
+  ),
+  bound: chance(97).map((usual) => !usual),
+  actors: fc.oneof(
+    { weight: 80, arbitrary: fc.constant([]) },
+    { weight: 12, arbitrary: fc.array(member, { minLength: 1, maxLength: 3 }) },
+    { weight: 5, arbitrary: fc.array(member, { minLength: 7, maxLength: 9 }) },
+    { weight: 2, arbitrary: fc.constant(['local' as const, 'ghost' as const]) },
+  ),
+});
+
+const externalStep = fc.record({
+  kind: fc.constant('external' as const),
+  client: fc.noBias(fc.nat(AGENTS.length - 1)),
+  token: external,
+  resource: fc.noBias(fc.constantFrom(...RESOURCES)),
+  target,
+  scope,
+  actor,
+  lastSecond: chance(97).map((usual) => !usual),
+});
+
+const selfStep = fc.record({
+  kind: fc.constant('self' as const),
+  client: fc.noBias(fc.nat()),
+  byIdentityToken: fc.boolean(),
+  resource: fc.noBias(fc.constantFrom(...RESOURCES)),
+  target,
+  scope,
+});
+
+const onwardStep = fc.record({
+  kind: fc.constant('onward' as const),
+  pick: fc.noBias(fc.nat()),
+  deep: chance(88),
+  open: chance(94),
+  byServer: chance(96),
+  edge: fc.noBias(fc.nat()),
+  client: fc.noBias(fc.nat()),
+  target,
+  scope,
+  actor,
+});
+
+const switchStep = fc.record({ kind: fc.constant('switch' as const), which: fc.constantFrom(...SWITCHED) });
+
+type ExternalStep = Extract<Step, { kind: 'external' }>;
+
+/** An ordinary first exchange but for one thing, so that rare refusals are met in every run. */
+const ordinary = (
+  step: ExternalStep,
+  token: Partial<ExternalToken>,
+  change: Partial<ExternalStep> = {},
+): ExternalStep => ({
+  ...step,
+  token: { ...step.token, issuer: 'corp', user: 'u0', audience: 'cambist', mayAct: 'absent', bound: false, ...token },
+  target: { how: 'uri', beside: 'nothing' },
+  scope: { kind: 'default' },
+  actor: 'none',
+  lastSecond: false,
+  ...change,
+});
+const eight = Array<'foreign'>(8).fill('foreign');
+const rareSteps = externalStep.map((step): Step[] => [
+  { kind: 'switch', which: SWITCHED[0] },
+  ordinary(step, { actors: ['local', 'ghost'] }),
+  { kind: 'switch', which: SWITCHED[0] },
+  ordinary(step, { actors: eight }),
+  ordinary(step, { actors: [] }, { lastSecond: true, client: 0 }),
+  ordinary(step, { actors: [] }, { client: 1 }),
+  ordinary(step, { issuer: 'stranger', actors: [] }),
+  ordinary(step, { actors: [] }, { actor: 'stranger' }),
+]);
+
+/** First exchanges at the start, so that there is something to hop with; then everything in turn. */
+export const steps: fc.Arbitrary<Step[]> = fc
+  .tuple(
+    rareSteps,
+    fc.array(externalStep, { minLength: 6, maxLength: 6 }),
+    fc.array(
+      fc.oneof(
+        { weight: 14, arbitrary: externalStep },
+        { weight: 6, arbitrary: selfStep },
+        { weight: 78, arbitrary: onwardStep },
+        { weight: 3, arbitrary: switchStep },
+      ),
+      { minLength: 60, maxLength: 60 },
+    ),
+  )
+  .map((parts): Step[] => parts.flat());

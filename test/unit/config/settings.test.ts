@@ -1,0 +1,286 @@
+import { describe, expect, test } from 'vitest';
+import { readDocument } from '../../../src/admin/document.ts';
+import { formatFault } from '../../../src/admin/fault.ts';
+import { parseSettings } from '../../../src/config/settings.ts';
+import type { Settings } from '../../../src/config/settings.ts';
+
+const KEY = Buffer.from(Array.from({ length: 32 }, (_, index) => index * 7)).toString('base64');
+
+interface Given {
+  readonly yaml?: string;
+  readonly env?: Record<string, string>;
+  readonly files?: Record<string, string>;
+}
+
+function parse({ yaml, env = {}, files = {} }: Given): Settings | string[] {
+  const document = yaml === undefined ? undefined : readDocument(yaml, 'cambist.yaml');
+  if (Array.isArray(document)) return document.map(formatFault);
+  const parsed = parseSettings({
+    document,
+    environment: env,
+    fileFolder: '/etc/cambist',
+    cwd: '/work',
+    hostName: 'node-7',
+    readSecret: (path) => (files[path] === undefined ? { failure: 'ENOENT' } : { text: files[path] }),
+  });
+  return Array.isArray(parsed) ? parsed.map(formatFault) : parsed;
+}
+
+function settings(given: Given): Settings {
+  const parsed = parse(given);
+  if (Array.isArray(parsed)) throw new Error(parsed.join('\n'));
+  return parsed;
+}
+
+function faults(given: Given): string[] {
+  const parsed = parse(given);
+  return Array.isArray(parsed) ? parsed : ['(no fault)'];
+}
+
+const SHARED = `issuer: https://sts.example.com\ndatabase:\n  url: postgres://u:p@db/cambist\n`;
+
+describe('defaults', () => {
+  test('without a file or a variable: embedded, on loopback, demo objects allowed', () => {
+    expect(settings({})).toEqual({
+      issuer: 'http://127.0.0.1:8080',
+      listen: { host: '127.0.0.1', port: 8080 },
+      database: {
+        kind: 'embedded',
+        schema: 'cambist',
+        statementTimeoutMs: 5000,
+        folder: '/work/.cambist',
+        dataFolder: '/work/.cambist/data',
+        keyFile: '/work/.cambist/kek',
+        socketPath: '/work/.cambist/cambist.sock',
+      },
+      keyEncryptionKey: undefined,
+      logLevel: 'info',
+      nodeName: 'node-7',
+      demoRefusedBecause: undefined,
+    });
+  });
+
+  test('a data_dir of the file is relative to the file, one of the environment to the working folder', () => {
+    expect(settings({ yaml: 'data_dir: here' }).database).toMatchObject({ folder: '/etc/cambist/here' });
+    expect(settings({ yaml: 'log_level: warn' }).database).toMatchObject({ folder: '/work/.cambist' });
+    expect(settings({ yaml: 'data_dir: here', env: { CAMBIST_DATA_DIR: 'there' } }).database).toMatchObject({
+      folder: '/work/there',
+    });
+  });
+
+  test('an issuer follows the listener on loopback only', () => {
+    expect(settings({ env: { CAMBIST_LISTEN: '[::1]:9000' } }).issuer).toBe('http://[::1]:9000');
+    expect(faults({ env: { CAMBIST_LISTEN: '127.0.0.1:0' } })).toEqual([
+      'defaults issuer: is required; fix: set it to the URL that clients reach, such as https://sts.example.com',
+    ]);
+  });
+});
+
+describe('faults', () => {
+  test('every fault at once, in the order of the file, each with line, column, value and fix', () => {
+    const yaml = [
+      'issuer: https://sts.example.com/',
+      'listen:',
+      '  host: example.com',
+      '  prot: 80',
+      'log_level: verbose',
+      'log_levle: debug',
+    ].join('\n');
+    expect(faults({ yaml })).toEqual([
+      'cambist.yaml:1:9 issuer: must not end with a slash: `iss` is compared character by character, and half of all verifiers strip it (got "https://sts.example.com/"); fix: give our own issuer URL, the `iss` of our tokens, such as https://sts.example.com',
+      'cambist.yaml:3:9 listen.host: must be an IP address of this machine, or localhost (got "example.com"); fix: give IP address to listen on; 127.0.0.1 reaches this machine only, 0.0.0.0 every interface',
+      'cambist.yaml:4:3 listen.prot: is not known here; fix: did you mean "port"?',
+      'cambist.yaml:5:12 log_level: must be one of trace, debug, info, warn, error, fatal, silent (got "verbose"); fix: choose one of them (Least severity that is written to the operational log (stderr))',
+      'cambist.yaml:6:1 log_levle: is not known here; fix: did you mean "log_level"?',
+    ]);
+  });
+
+  test.each([
+    ['not a mapping', '- issuer', 'must be a mapping of settings'],
+    ['not YAML', 'issuer: [', 'is not valid YAML'],
+    ['a key twice', 'issuer: https://a.example\nissuer: https://b.example', 'the same key stands twice'],
+    ['two documents', 'issuer: https://a.example\n---\nissuer: https://b.example', 'holds several documents'],
+    ['aliases without end', `a: &a [x]\n${bomb()}`, 'aliases'],
+  ])('%s is refused', (_, yaml, message) => {
+    expect(faults({ yaml })[0]).toContain(message);
+  });
+
+  test.each([
+    ['ftp://sts.example.com', 'must be an https URL'],
+    ['sts.example.com', 'must be an https URL'],
+    ['https://sts.example.com?x=1', 'must have no query and no fragment'],
+    ['https://sts.example.com#x', 'must have no query and no fragment'],
+    ['https://u:p@sts.example.com', 'must hold no user name or password'],
+    ['https://STS.example.com', 'canonical spelling, https://sts.example.com'],
+    ['https://sts.example.com:443', 'canonical spelling, https://sts.example.com'],
+    ['https://sts.example.com/a/../b', 'canonical spelling, https://sts.example.com/b'],
+    ['http://sts.example.com', 'must be https (http only on loopback)'],
+    ['http://127.0.0.1.example.com', 'must be https (http only on loopback)'],
+  ])('issuer %s is refused (RFC 8414 §2)', (issuer, message) => {
+    expect(faults({ yaml: `issuer: "${issuer}"` })).toHaveLength(1);
+    expect(faults({ yaml: `issuer: "${issuer}"` })[0]).toContain(message);
+  });
+
+  test.each(['https://sts.example.com', 'https://example.com/sts', 'http://127.0.0.1:8080', 'http://localhost:1'])(
+    'issuer %s is taken as it is',
+    (issuer) => {
+      expect(settings({ env: { CAMBIST_ISSUER: issuer } }).issuer).toBe(issuer);
+    },
+  );
+});
+
+describe('plain HTTP where others can reach it', () => {
+  const open = `issuer: https://sts.example.com\nlisten:\n  host: 0.0.0.0\n`;
+
+  test('is refused, with both ways out', () => {
+    expect(faults({ yaml: open })).toEqual([
+      'cambist.yaml:3:9 listen.host: would offer plain HTTP on an address that others can reach (got "0.0.0.0"); fix: listen on 127.0.0.1, or set listen.plain_http: behind_tls_proxy if only a TLS-terminating proxy reaches it',
+    ]);
+  });
+
+  test('is allowed when the file says that a TLS proxy is in front; demo objects are not', () => {
+    const given = settings({ yaml: `${open}  plain_http: behind_tls_proxy\n` });
+    expect(given.listen).toEqual({ host: '0.0.0.0', port: 8080 });
+    expect(given.demoRefusedBecause).toBe('listen.host is 0.0.0.0, which others can reach');
+  });
+
+  test('needs an https issuer even then', () => {
+    const yaml = 'issuer: http://127.0.0.1:8080\nlisten: {host: 10.0.0.1, plain_http: behind_tls_proxy}';
+    expect(faults({ yaml })[0]).toContain('issuer: must be https when others can reach the listener');
+  });
+
+  test.each(['127.0.0.1', '127.8.8.8', '::1', 'localhost'])('%s is not such an address', (host) => {
+    expect(settings({ yaml: `listen: {host: "${host}"}` }).demoRefusedBecause).toBeUndefined();
+  });
+
+  test.each(['0.0.0.0', '::', '192.168.1.5', '::ffff:127.0.0.1', '127.0.0.1.example.com', '1270.0.0.1'])(
+    '%s is one, or not an address at all',
+    (host) => {
+      expect(faults({ yaml: `issuer: https://a.example\nlisten: {host: "${host}"}` })[0]).toMatch(
+        /plain HTTP|IP address/,
+      );
+    },
+  );
+});
+
+describe('environment', () => {
+  test('wins over the file; numbers are numbers', () => {
+    const given = settings({
+      yaml: 'issuer: https://a.example\nlisten: {port: 1}\nlog_level: warn',
+      env: { CAMBIST_LISTEN: '127.0.0.1:9443', CAMBIST_LOG_LEVEL: 'debug', CAMBIST_NODE_NAME: 'a' },
+    });
+    expect(given).toMatchObject({
+      listen: { port: 9443 },
+      logLevel: 'debug',
+      nodeName: 'a',
+      issuer: 'https://a.example',
+    });
+  });
+
+  test('a fault of a variable names the variable', () => {
+    expect(faults({ yaml: 'log_level: warn', env: { CAMBIST_LISTEN: '127.0.0.1:99999' } })).toEqual([
+      'environment CAMBIST_LISTEN: must be at most 65535 (got 99999); fix: give TCP port; 0 takes a free one',
+    ]);
+    expect(faults({ env: { CAMBIST_LISTEN: '8080' } })).toEqual([
+      'environment CAMBIST_LISTEN: must be ADDRESS:PORT (got "8080"); fix: write it as 127.0.0.1:8080 or [::1]:8080',
+    ]);
+  });
+
+  test('a misspelt variable is a fault; what Kubernetes sets is not', () => {
+    expect(faults({ env: { CAMBIST_ISUER: 'x' } })).toEqual([
+      'environment CAMBIST_ISUER: is not known; fix: did you mean CAMBIST_ISSUER?',
+    ]);
+    const env = { CAMBIST_SERVICE_HOST: '10.0.0.1', CAMBIST_PORT: 'tcp://10.0.0.1:80', CAMBIST_PORT_80_TCP: 'x' };
+    expect(settings({ env }).issuer).toBe('http://127.0.0.1:8080');
+  });
+
+  test('${VAR} and ${VAR:-default} are replaced in the file, also in numbers', () => {
+    const yaml = 'issuer: https://${HOST}/sts\nlisten: {port: "${PORT:-9000}"}\nnode_name: ${NODE:-n1}';
+    expect(settings({ yaml, env: { HOST: 'a.example', NODE: '' } })).toMatchObject({
+      issuer: 'https://a.example/sts',
+      listen: { port: 9000 },
+      nodeName: 'n1',
+    });
+    expect(settings({ yaml, env: { HOST: 'a.example', PORT: '1' } }).listen.port).toBe(1);
+  });
+
+  test('a variable that is not set is one fault, not an empty value', () => {
+    expect(faults({ yaml: 'issuer: ${HOST}' })).toEqual([
+      'cambist.yaml:1:9 issuer: HOST is not set in the environment; fix: set HOST, or write ${HOST:-default}',
+    ]);
+    expect(faults({ yaml: 'issuer: ${HOST-x}' })[0]).toContain('holds "${" without a variable');
+  });
+});
+
+describe('key_encryption_key', () => {
+  test('is required with database.url and never made up', () => {
+    expect(faults({ yaml: SHARED })).toHaveLength(1);
+    expect(faults({ yaml: SHARED })[0]).toContain('key_encryption_key: is required with database.url');
+    expect(faults({ env: { DATABASE_URL: 'postgres://db/x', CAMBIST_ISSUER: 'https://a.example' } })[0]).toContain(
+      'key_encryption_key: is required',
+    );
+  });
+
+  test('comes from a file, relative to the file that names it, without its line break', () => {
+    const given = settings({
+      yaml: `${SHARED}key_encryption_key: file:kek.txt`,
+      files: { '/etc/cambist/kek.txt': `${KEY}\n` },
+    });
+    expect(Buffer.from(given.keyEncryptionKey ?? []).toString('base64')).toBe(KEY);
+    expect(given.demoRefusedBecause).toBe('database.url is set: a shared database holds no demo objects');
+    const env = { CAMBIST_KEY_ENCRYPTION_KEY: 'file:kek.txt' };
+    expect(settings({ yaml: SHARED, env, files: { '/work/kek.txt': KEY } }).keyEncryptionKey).toHaveLength(32);
+  });
+
+  test('a file that cannot be read is one fault', () => {
+    expect(faults({ yaml: `${SHARED}key_encryption_key: file:kek.txt` })).toEqual([
+      'cambist.yaml:4:21 key_encryption_key: /etc/cambist/kek.txt cannot be read: ENOENT; fix: create it, readable by this user only',
+    ]);
+  });
+
+  test.each([
+    ['base64', KEY],
+    ['base64 without padding', KEY.replace('=', '')],
+    ['base64url', Buffer.from(KEY, 'base64').toString('base64url')],
+    ['hex', Buffer.from(KEY, 'base64').toString('hex')],
+  ])('%s is understood', (_, text) => {
+    const given = settings({ yaml: SHARED, env: { CAMBIST_KEY_ENCRYPTION_KEY: text } });
+    expect(Buffer.from(given.keyEncryptionKey ?? []).toString('base64')).toBe(KEY);
+  });
+
+  test.each([
+    ['too short', KEY.slice(4)],
+    ['characters that are skipped', `${KEY.slice(0, 10)}!${KEY.slice(10)}`],
+    ['a pass phrase', 'correct horse battery staple'],
+    ['not random', 'a'.repeat(64)],
+  ])('%s is refused, and never shown', (_, text) => {
+    const [fault, ...more] = faults({ yaml: SHARED, env: { CAMBIST_KEY_ENCRYPTION_KEY: text } });
+    expect(more).toEqual([]);
+    expect(fault).toMatch(/^environment CAMBIST_KEY_ENCRYPTION_KEY: .*openssl rand -base64 32$/);
+    expect(fault).not.toContain(text);
+  });
+
+  test.each([KEY, '${KEK:-' + KEY + '}', 'x${KEK}'])(
+    'R23: in plain text in the file it is refused and not shown',
+    (text) => {
+      const shown = faults({ yaml: `${SHARED}key_encryption_key: "${text}"`, env: { KEK: 'k' } });
+      expect(shown.join()).toContain('must not stand in the file in plain text');
+      expect(shown.join()).not.toContain(KEY);
+    },
+  );
+});
+
+test('R23: a database URL that is wrong is not shown, for its password', () => {
+  const shown = faults({ yaml: SHARED.replace('postgres:', 'mysql:'), env: { CAMBIST_KEY_ENCRYPTION_KEY: KEY } });
+  expect(shown).toHaveLength(1);
+  expect(shown[0]).toContain('cambist.yaml:3:8 database.url: must be a postgres:// URL');
+  expect(shown[0]).not.toContain('u:p');
+});
+
+function bomb(): string {
+  return Array.from({ length: 9 }, (_, level) => {
+    const name = String.fromCharCode(98 + level);
+    const before = String.fromCharCode(97 + level);
+    return `${name}: &${name} [${Array.from({ length: 9 }, () => `*${before}`).join(',')}]`;
+  }).join('\n');
+}
