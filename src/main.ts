@@ -68,7 +68,7 @@ async function open(settings: Settings, logger: Logger): Promise<Opened> {
 async function openService(
   settings: Settings,
   logger: Logger,
-): Promise<{ service: Service; operations: Operations; close(): Promise<void> }> {
+): Promise<{ service: Service; operations: Operations; close: () => Promise<void> }> {
   const { database, keyEncryptionKey } = await open(settings, logger);
   try {
     const service = await composeService({

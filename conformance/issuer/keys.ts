@@ -4,13 +4,15 @@
  */
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { calculateJwkThumbprint, exportJWK, generateKeyPair, importJWK } from 'jose';
-import type { CryptoKey, JWK } from 'jose';
+import { createPrivateKey } from 'node:crypto';
+import type { KeyObject, JsonWebKey as NodeJwk } from 'node:crypto';
+import { calculateJwkThumbprint, exportJWK, generateKeyPair } from 'jose';
+import type { JWK } from 'jose';
 
 export interface SigningKey {
   readonly alg: string;
   readonly kid: string;
-  readonly privateKey: CryptoKey;
+  readonly privateKey: KeyObject;
   readonly publicJwk: JWK;
 }
 
@@ -34,8 +36,7 @@ export async function keyInFile(path: string, alg: string): Promise<SigningKey> 
 
 async function keyOf(jwk: JWK, alg: string): Promise<SigningKey> {
   const kid = jwk.kid ?? (await calculateJwkThumbprint(jwk));
-  const privateKey = await importJWK({ ...jwk, alg }, alg);
-  if (privateKey instanceof Uint8Array) throw new Error('a signing key must be asymmetric');
+  const privateKey = createPrivateKey({ key: jwk as NodeJwk, format: 'jwk' });
   const { kty, crv, x, y, n, e } = jwk;
   const parts = Object.entries({ kty, crv, x, y, n, e }).filter(([, value]) => value !== undefined);
   return { alg, kid, privateKey, publicJwk: { ...Object.fromEntries(parts), kid, alg, use: 'sig' } };

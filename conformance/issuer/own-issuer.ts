@@ -113,11 +113,11 @@ export function draftToken(from: IssuerIdentity, base: { claims: Json; typ?: str
   return { header, claims, key };
 }
 
-export async function mintToken(
+export function mintToken(
   from: IssuerIdentity,
   base: { claims: Json; typ?: string | undefined },
   tweak: Tweak = {},
-): Promise<string> {
+): string {
   const { header, claims, key } = draftToken(from, base, tweak);
   return signJwt(header, claims, key.privateKey);
 }

@@ -77,7 +77,8 @@ export function openProbe(
     const requirement = requirements.find((one) => one.id === id);
     if (requirement === undefined) throw new Error(`${scenario.id} judges ${id}, which is not its own`);
     const before = judgements.get(id);
-    if (before !== undefined && SEVERITY[before.verdict] >= SEVERITY[given.verdict]) return;
+    const worse = before === undefined ? 1 : SEVERITY[given.verdict] - SEVERITY[before.verdict];
+    if (worse < 0 || (worse === 0 && !given.byPolicy)) return;
     judgements.set(id, { requirement, ...given });
   };
 

@@ -75,7 +75,7 @@ const issuers: Scenario = {
     if (own === undefined || source === undefined) return;
     await honestExternal(probe);
     const before = own.hits('/untrusted');
-    const stranger = await mintToken(own.untrusted, source);
+    const stranger = mintToken(own.untrusted, source);
     probe.refused('rfc8725-3.8-issuer-is-trusted', await exchange(probe, { subject_token: stranger }));
     const fetched = own.hits('/untrusted') - before;
     probe.holds(

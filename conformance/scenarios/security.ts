@@ -98,7 +98,7 @@ const headers: Scenario = {
     if (token === undefined || own === undefined) return;
     const attacker = own.attackerKey;
     const refuse = async (id: string, header: Record<string, unknown>) =>
-      probe.refused(id, await exchange(probe, { subject_token: await attackerSigned(token, attacker, header) }));
+      probe.refused(id, await exchange(probe, { subject_token: attackerSigned(token, attacker, header) }));
     await refuse('rfc8725-3.10-embedded-jwk', { jwk: attacker.publicJwk, kid: attacker.kid });
     await refuse('rfc8725-3.10-jku', { jku: own.canaryUrl('jku'), kid: attacker.kid });
     await refuse('rfc8725-3.10-x5u', { x5u: own.canaryUrl('x5u'), kid: attacker.kid });

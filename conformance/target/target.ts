@@ -54,7 +54,7 @@ export async function obtainToken(
   const type = tokenTypeUrn(source.type);
   if (source.source === 'suite') {
     if (target.own === undefined) throw new TokenUnavailable('the configuration has no `suite` to issue tokens');
-    return { token: await mintToken(target.own.trusted, source, tweak), type };
+    return { token: mintToken(target.own.trusted, source, tweak), type };
   }
   const kept = target.kept.get(source);
   if (kept !== undefined && !nearExpiry(kept)) return { token: kept, type };

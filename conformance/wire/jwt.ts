@@ -1,10 +1,9 @@
 /**
- * JSON Web Tokens by hand: read without trust, and written with every fault that a scenario needs. A JOSE library is
- * used only for honest signatures; it would refuse to make the rest.
+ * JSON Web Tokens by hand: read without trust, and written with every fault that a scenario needs, so also
+ * signed by hand: a JOSE library would rightly refuse to make most of them.
  */
-import { createHmac } from 'node:crypto';
-import { CompactSign } from 'jose';
-import type { CryptoKey } from 'jose';
+import { constants, createHmac, sign } from 'node:crypto';
+import type { KeyObject, SignKeyObjectInput } from 'node:crypto';
 import { isRecord } from './http.ts';
 
 export type Json = Record<string, unknown>;
@@ -46,9 +45,17 @@ export function hmacJwt(header: Json, claims: Json, secret: string | Buffer): st
   return `${input}.${createHmac('sha256', secret).update(input).digest('base64url')}`;
 }
 
-/** A JWT with an honest signature over any claims at all. */
-export async function signJwt(header: Json & { alg: string }, claims: Json, key: CryptoKey): Promise<string> {
-  return new CompactSign(Buffer.from(JSON.stringify(claims))).setProtectedHeader(header).sign(key);
+/** A JWT with an honest signature over any header and claims at all, which a JOSE library would refuse to make. */
+export function signJwt(header: Json & { alg: string }, claims: Json, key: KeyObject): string {
+  const input = `${encodePart(header)}.${encodePart(claims)}`;
+  const { alg } = header;
+  const options: SignKeyObjectInput = {
+    key,
+    dsaEncoding: 'ieee-p1363',
+    ...(alg.startsWith('PS') ? { padding: constants.RSA_PKCS1_PSS_PADDING, saltLength: 32 } : {}),
+  };
+  const signature = sign(alg === 'EdDSA' ? null : 'sha256', Buffer.from(input), options);
+  return `${input}.${signature.toString('base64url')}`;
 }
 
 /** The token with other claims under the old signature. */

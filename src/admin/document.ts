@@ -9,7 +9,7 @@ import { formatPath } from './fault.ts';
 import type { ConfigFault, PathStep, Position } from './fault.ts';
 
 /** Larger files are refused before they are parsed. */
-export const DOCUMENT_MAX_CHARACTERS = 4_000_000;
+const DOCUMENT_MAX_CHARACTERS = 4_000_000;
 const ALIASES_MAX = 100;
 const SYNTAX_FAULTS_MAX = 10;
 

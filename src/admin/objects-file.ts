@@ -48,7 +48,7 @@ export interface ObjectsFile {
   readonly faults: readonly ConfigFault[];
 }
 
-export const ALL_KINDS = Object.keys(KINDS) as Kind[];
+const ALL_KINDS = Object.keys(KINDS) as Kind[];
 const BESIDE_SPEC = { policy: ['disabled', 'cedar_file'] } as Partial<Record<Kind, readonly string[]>>;
 
 /** Reads a file of objects. Faults are in `faults`; what is in `objects` has passed its own schema. */

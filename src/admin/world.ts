@@ -36,7 +36,7 @@ export interface Change {
 const PAGE_OBJECTS = 1000;
 
 /** Every object of a kind, page by page; disabled ones included. */
-export async function listAll<K extends Kind>(state: Pick<ObjectStore, 'list'>, kind: K): Promise<StoredObject<K>[]> {
+async function listAll<K extends Kind>(state: Pick<ObjectStore, 'list'>, kind: K): Promise<StoredObject<K>[]> {
   const found: StoredObject<K>[] = [];
   for (;;) {
     const after = found.at(-1)?.name;

@@ -26,7 +26,6 @@ export interface PostgresSettings {
 export interface EmbeddedSettings {
   readonly kind: 'embedded';
   readonly schema: string;
-  readonly statementTimeoutMs: number;
   /** The folder of everything below; only its owner may enter it. */
   readonly folder: string;
   readonly dataFolder: string;
@@ -129,12 +128,11 @@ function dataFolder(
 }
 
 function databaseOf({ database, data_dir: _ }: SettingsFile, folder: string): PostgresSettings | EmbeddedSettings {
-  const { schema, statement_timeout_ms: statementTimeoutMs } = database;
+  const { schema } = database;
   if (database.url === undefined)
     return {
       kind: 'embedded',
       schema,
-      statementTimeoutMs,
       folder,
       dataFolder: join(folder, 'data'),
       keyFile: join(folder, 'kek'),
@@ -146,6 +144,6 @@ function databaseOf({ database, data_dir: _ }: SettingsFile, folder: string): Po
     schema,
     poolMax: database.pool_max,
     connectTimeoutMs: database.connect_timeout_ms,
-    statementTimeoutMs,
+    statementTimeoutMs: database.statement_timeout_ms,
   };
 }

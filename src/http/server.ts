@@ -4,6 +4,7 @@
  */
 import { createServer } from 'node:http';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
+import { Server as NetServer } from 'node:net';
 import express from 'express';
 import type { Express, NextFunction, Request, Response } from 'express';
 import type { Logger } from '../core/log.ts';
@@ -12,10 +13,11 @@ import { JWKS_MAX_AGE_SECONDS, metadata, metadataPaths, NO_SIGN_IN_PAGE } from '
 import { createTokenEndpoint } from './token-endpoint.ts';
 import type { TokenEndpointParts } from './token-endpoint.ts';
 
-/** Bounds of every connection; Node's defaults are 60 s and 300 s. */
+/** Bounds of every request; Node's defaults are 60 s and 300 s. */
 const HEADERS_TIMEOUT_MS = 10_000;
 const REQUEST_TIMEOUT_MS = 15_000;
-const KEEP_ALIVE_TIMEOUT_MS = 5_000;
+/** Longer than the 60 s of common proxies, so that it is they who end an idle connection. */
+const KEEP_ALIVE_TIMEOUT_MS = 65_000;
 const MAX_HEADER_BYTES = 16 * 1024;
 const MAX_CONNECTIONS = 10_000;
 
@@ -113,22 +115,36 @@ export function createPublicServer(parts: ServerParts): Server {
   return server;
 }
 
-/** Stops accepting, lets what is in flight finish, and closes; what is not done in time is cut. */
+/** How long a caller with an open connection is given to send its next request and be told that it is the last. */
+const LAST_REQUEST_MS = 5_000;
+const ACCEPT_QUEUED_MS = 250;
+
+/**
+ * Stops accepting, lets what is in flight finish, and closes. An open connection is not closed under a request that is
+ * on its way: answers say `Connection: close` from here on, and only what stays idle is closed after a while.
+ */
 export async function drainServer(server: Server, timeoutMs: number): Promise<void> {
+  server.prependListener('request', (_request: IncomingMessage, response: ServerResponse) => {
+    response.setHeader('Connection', 'close');
+  });
+  // Connections that the operating system has accepted for us, and we not yet from it, would be reset.
+  await new Promise((resolve) => setTimeout(resolve, ACCEPT_QUEUED_MS));
+  // Not http's own `close`, which closes idle connections at once.
   const closed = new Promise<void>((resolve) =>
-    server.close(() => {
+    NetServer.prototype.close.call(server, () => {
       resolve();
     }),
   );
-  server.closeIdleConnections();
-  // Connections that were busy become idle one by one.
   const sweep = setInterval(() => {
-    server.closeIdleConnections();
-  }, 50);
+    if (performance.now() - startedMs > LAST_REQUEST_MS) server.closeIdleConnections();
+  }, 100);
+  const startedMs = performance.now();
   const cut = setTimeout(() => {
     server.closeAllConnections();
   }, timeoutMs);
   await closed;
   clearInterval(sweep);
   clearTimeout(cut);
+  // Ends the timer with which http looks for slow requests.
+  server.close();
 }

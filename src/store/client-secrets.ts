@@ -13,6 +13,7 @@ import { createVersionedCache } from './versioned-cache.ts';
 
 const VALID_MAX = 2;
 const CACHED_CLIENTS_MAX = 50_000;
+const CACHED_BYTES_MAX = 16_000_000;
 
 export interface NewClientSecret {
   /** To be shown once: it cannot be read again. */
@@ -40,7 +41,12 @@ export interface ClientSecrets {
 
 /** Without a feed nothing is cached. */
 export function createClientSecrets(db: Database, feed?: ChangeFeed): ClientSecrets {
-  const cache = createVersionedCache({ entriesMax: CACHED_CLIENTS_MAX, fetch: (hashes) => fetchHashes(db, hashes) });
+  const cache = createVersionedCache({
+    entriesMax: CACHED_CLIENTS_MAX,
+    bytesMax: CACHED_BYTES_MAX,
+    bytesOf: (hashes: readonly Uint8Array[]) => hashes.length * 150,
+    fetch: (hashes) => fetchHashes(db, hashes),
+  });
   feed?.follow({
     forget: (changes) => {
       cache.forget(changes.flatMap(({ kind, name }) => (kind === 'client' ? [hex(digest(name))] : [])));

@@ -13,6 +13,9 @@ const RECORD_ARRAYS = ['uuid', 'float8', 'text', 'text', 'text', 'text', 'text',
 const RECORD_VALUES = `id, to_timestamp(recorded_at / 1000), kind, reason, request_id, client_id, resources::text[], jti,
   persons::uuid[], decode(canonical, 'hex')`;
 
+/** The year 9999: what a caller signed may say any time, PostgreSQL holds fewer. */
+const LATEST_SECONDS = 253_402_300_799;
+
 /** Parameters $from, $from+1, … as arrays of these types. */
 function parameters(from: number, types: readonly string[]): string {
   return types.map((type, index) => `$${from + index}::${type}[]`).join(', ');
@@ -66,7 +69,7 @@ export async function runCommitStatement(
       ([, , { purpose }]) => storable(purpose),
       ([, , { issuer }]) => storable(issuer),
       ([, , { id }]) => storable(id),
-      ([, , { expiresAtSeconds }]) => expiresAtSeconds,
+      ([, , { expiresAtSeconds }]) => Math.min(expiresAtSeconds, LATEST_SECONDS),
     ],
   );
   const candidates = batch.flatMap(({ record, marks: own }, ord) => [

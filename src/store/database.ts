@@ -88,15 +88,15 @@ export function connectError(error: unknown): Unavailable {
 }
 
 /**
- * Messages of the server quote values only after a colon (`invalid input syntax for type uuid: "…"`); `detail`, `where`
- * and `hint`, which quote rows, are left behind with the original error.
+ * The error without what it quotes. Messages of the server quote values only after a colon (`invalid input syntax for type
+ * uuid: "…"`); `detail`, `where` and `hint`, which quote rows, and the stack, which repeats the message, stay behind.
  */
 export function withoutValues(error: unknown): Error {
   if (!(error instanceof Error)) return new Error('unknown error');
-  const server = isServerError(error);
-  const code = (error as { code?: unknown }).code;
-  const message = server ? error.message.replace(/:\s*(".*|'.*|\{.*)$/s, '') : error.message;
-  return Object.assign(new Error(message), { stack: error.stack, ...(code === undefined ? {} : { code }) });
+  if (isServerError(error))
+    return Object.assign(new Error(error.message.replace(/:\s*(".*|'.*|\{.*)$/s, '')), { code: error.code });
+  const { code } = error as { code?: unknown };
+  return Object.assign(new Error(error.message), code === undefined ? {} : { code });
 }
 
 /** Names that go into SQL as they are: schemas and roles, from configuration. */

@@ -9,7 +9,7 @@ import type { ChangeFeed } from './change-feed.ts';
 import type { Database } from './database.ts';
 import { applyMutations } from './object-changes.ts';
 import type { ChangeOptions, Mutation } from './object-changes.ts';
-import { digest, hex } from './values.ts';
+import { digest, hex, storable } from './values.ts';
 import { createVersionedCache } from './versioned-cache.ts';
 
 export { KeyTaken, ObjectMissing, StateMoved } from './object-changes.ts';
@@ -38,8 +38,9 @@ export interface ObjectStore {
 }
 
 export interface ObjectStoreOptions {
-  /** Bound on each cache, in entries. */
+  /** Bounds on each of three caches. */
   readonly cacheEntriesMax?: number;
+  readonly cacheBytesMax?: number;
 }
 
 interface Row {
@@ -49,16 +50,47 @@ interface Row {
   disabled: boolean;
   version: number;
   origin: string;
+  bytes: number;
 }
 
-const COLUMNS = 'object.kind, object.name, object.spec, object.disabled, object.version, object.origin';
+const COLUMNS = `object.kind, object.name, object.spec, object.disabled, object.version, object.origin,
+  pg_column_size(object.spec) AS bytes`;
+
+/** A spec takes about this many times its stored size in memory. */
+const MEMORY_FACTOR = 4;
+
+interface Sized<T> {
+  readonly value: T;
+  readonly bytes: number;
+}
+
+interface Place {
+  readonly kind: Kind;
+  readonly name: string;
+}
 
 export function createObjectStore(db: Database, options: ObjectStoreOptions = {}): ObjectStore {
   const feed = createChangeFeed(db);
-  const entriesMax = options.cacheEntriesMax ?? 50_000;
-  const byName = createVersionedCache({ entriesMax, fetch: (ids) => fetchByName(db, ids) });
-  const byKey = createVersionedCache({ entriesMax, fetch: (ids) => fetchByKey(db, ids) });
-  const byKind = createVersionedCache({ entriesMax: 16, fetch: (kinds) => fetchByKind(db, kinds) });
+  const entriesMax = options.cacheEntriesMax ?? 100_000;
+  const bytesMax = options.cacheBytesMax ?? 32_000_000;
+  const byName = createVersionedCache({
+    entriesMax,
+    bytesMax,
+    bytesOf: ({ bytes }: Sized<StoredObject>) => bytes,
+    fetch: (ids) => fetchByName(db, ids),
+  });
+  const byKey = createVersionedCache({
+    entriesMax,
+    bytesMax,
+    bytesOf: ({ name }: Place) => 2 * name.length,
+    fetch: (ids) => fetchByKey(db, ids),
+  });
+  const byKind = createVersionedCache({
+    entriesMax,
+    bytesMax,
+    bytesOf: ({ bytes }: Sized<readonly StoredObject[]>) => bytes,
+    fetch: (kinds) => fetchByKind(db, kinds),
+  });
   feed.follow({
     forget(changes) {
       byName.forget(changes.map(({ kind, name }) => nameId(kind, name)));
@@ -73,7 +105,7 @@ export function createObjectStore(db: Database, options: ObjectStoreOptions = {}
   });
 
   async function get<K extends Kind>(kind: K, name: string): Promise<StoredObject<K> | undefined> {
-    return (await byName.get(nameId(kind, name))) as StoredObject<K> | undefined;
+    return (await byName.get(nameId(kind, name)))?.value as StoredObject<K> | undefined;
   }
   const reads = {
     get,
@@ -82,7 +114,7 @@ export function createObjectStore(db: Database, options: ObjectStoreOptions = {}
       return place === undefined ? undefined : get(place.kind, place.name);
     },
     async all<K extends Kind>(kind: K) {
-      return ((await byKind.get(kind)) ?? []) as readonly StoredObject<K>[];
+      return ((await byKind.get(kind))?.value ?? []) as readonly StoredObject<K>[];
     },
   };
 
@@ -96,7 +128,7 @@ export function createObjectStore(db: Database, options: ObjectStoreOptions = {}
       return { version };
     },
     async list<K extends Kind>(kind: K, page: { readonly after?: string; readonly limit: number }) {
-      const after = page.after ?? null;
+      const after = page.after === undefined ? null : storable(page.after, page.after.length);
       const rows = await db.query<Row>(
         `SELECT ${COLUMNS} FROM object
          WHERE kind = $1 AND ($2::text IS NULL OR (left(name, 256), name_hash) > (left($2::text, 256), decode($3, 'hex')))
@@ -137,7 +169,7 @@ function splitId(id: string): { readonly head: string; readonly hash: string } {
   return { head: id.slice(0, at), hash: id[at] === '#' ? rest : hex(digest(rest)) };
 }
 
-async function fetchByName(db: Database, ids: readonly string[]): Promise<ReadonlyMap<string, StoredObject>> {
+async function fetchByName(db: Database, ids: readonly string[]): Promise<ReadonlyMap<string, Sized<StoredObject>>> {
   const asked = ids.map(splitId);
   const rows = await db.query<Row>(
     `SELECT ${COLUMNS} FROM unnest($1::text[], $2::text[]) AS asked(kind, hash)
@@ -145,13 +177,12 @@ async function fetchByName(db: Database, ids: readonly string[]): Promise<Readon
     [asked.map(({ head }) => head), asked.map(({ hash }) => hash)],
     { name: 'objects-by-name' },
   );
-  return new Map(rows.map((row) => [nameId(row.kind, row.name), frozen(stored(row))]));
+  return new Map(
+    rows.map((row) => [nameId(row.kind, row.name), { value: frozen(stored(row)), bytes: MEMORY_FACTOR * row.bytes }]),
+  );
 }
 
-async function fetchByKey(
-  db: Database,
-  ids: readonly string[],
-): Promise<ReadonlyMap<string, { readonly kind: Kind; readonly name: string }>> {
+async function fetchByKey(db: Database, ids: readonly string[]): Promise<ReadonlyMap<string, Place>> {
   const asked = ids.map(splitId);
   const rows = await db.query<{ namespace: string; hash: string; kind: Kind; name: string }>(
     `SELECT asked.namespace, asked.hash, object.kind, object.name
@@ -167,15 +198,19 @@ async function fetchByKey(
 async function fetchByKind(
   db: Database,
   kinds: readonly string[],
-): Promise<ReadonlyMap<string, readonly StoredObject[]>> {
+): Promise<ReadonlyMap<string, Sized<readonly StoredObject[]>>> {
   const rows = await db.query<Row>(
     `SELECT ${COLUMNS} FROM object WHERE kind = ANY($1::text[]) ORDER BY left(name, 256), name_hash`,
     [kinds],
     { name: 'objects-by-kind' },
   );
-  const lists = new Map<string, StoredObject[]>(kinds.map((kind) => [kind, []]));
-  for (const row of rows) lists.get(row.kind)?.push(frozen(stored(row)));
-  return lists;
+  return new Map(
+    kinds.map((kind) => {
+      const own = rows.filter((row) => row.kind === kind);
+      const bytes = own.reduce((sum, row) => sum + MEMORY_FACTOR * row.bytes, 0);
+      return [kind, { value: frozen(own.map(stored)), bytes }];
+    }),
+  );
 }
 
 function stored({ kind, name, spec, disabled, version }: Row): StoredObject {

@@ -80,14 +80,12 @@ export function openPostgres(options: PostgresOptions): Promise<Database> {
     },
     async transaction(work) {
       const client = await checkOut();
-      let broken = true;
+      const connection = { clean: false };
       try {
-        const result = await runTransaction(client, work);
-        broken = false;
-        return result;
+        return await runTransaction(client, work, connection);
       } finally {
-        // After any failure the connection is thrown away: it may still be in a transaction.
-        client.release(broken);
+        // A connection that may still be in a transaction is not used again.
+        client.release(!connection.clean);
       }
     },
     close: () => (pool.ending ? Promise.resolve() : pool.end()),
@@ -95,7 +93,11 @@ export function openPostgres(options: PostgresOptions): Promise<Database> {
   return Promise.resolve(database);
 }
 
-async function runTransaction<T>(client: pg.PoolClient, work: (q: Transaction) => Promise<T>): Promise<T> {
+async function runTransaction<T>(
+  client: pg.PoolClient,
+  work: (q: Transaction) => Promise<T>,
+  connection: { clean: boolean },
+): Promise<T> {
   const within: Queryable['query'] = async <R>(
     text: string,
     values?: readonly unknown[],
@@ -121,10 +123,14 @@ async function runTransaction<T>(client: pg.PoolClient, work: (q: Transaction) =
       },
     });
   } catch (error) {
-    await within('ROLLBACK').catch(() => undefined);
+    await within('ROLLBACK').then(
+      () => (connection.clean = true),
+      () => undefined,
+    );
     throw error;
   }
   const { command } = await send(client, 'COMMIT', undefined, undefined);
+  connection.clean = true;
   // The server answers ROLLBACK to the COMMIT of a transaction in which a statement had failed.
   if (command !== 'COMMIT') throw new Error('a transaction went on after one of its statements had failed');
   return result;

@@ -13,14 +13,25 @@ export interface VersionedCache<V> {
 
 export interface VersionedCacheOptions<V> {
   readonly entriesMax: number;
+  /** Bound on the sum of what `bytesOf` says; `bytesOf` need not be exact. */
+  readonly bytesMax: number;
+  readonly bytesOf: (value: V) => number;
   /** Fetches many keys in one statement; what is not there is not in the map. */
   readonly fetch: (keys: readonly string[]) => Promise<ReadonlyMap<string, V>>;
 }
 
 const NOTHING = Symbol('nothing');
 
+/** About what an entry costs besides its key and value. */
+const ENTRY_BYTES = 200;
+
 export function createVersionedCache<V>(options: VersionedCacheOptions<V>): VersionedCache<V> {
-  const entries = new LRUCache<string, { readonly value: V | typeof NOTHING }>({ max: options.entriesMax });
+  const entries = new LRUCache<string, { readonly value: V | typeof NOTHING }>({
+    max: options.entriesMax,
+    maxSize: options.bytesMax,
+    sizeCalculation: ({ value }, key) =>
+      ENTRY_BYTES + 2 * key.length + (value === NOTHING ? 0 : Math.max(0, options.bytesOf(value))),
+  });
   let generation = 0;
 
   const fetchGrouped = groupLookups(async (keys: readonly string[]) => {

@@ -16,15 +16,21 @@ export interface Seen {
 export interface Books {
   readonly seen: readonly Seen[];
   /** Records by request id. */
-  readonly records: ReadonlyMap<string, readonly { readonly kind: string; readonly jti: string | null; readonly body: Readonly<Record<string, unknown>> }[]>;
+  readonly records: ReadonlyMap<
+    string,
+    readonly { readonly kind: string; readonly jti: string | null; readonly body: Readonly<Record<string, unknown>> }[]
+  >;
 }
 
 /** Reads every record there is. */
 export async function openBooks(cambist: TestCambist, seen: readonly Seen[]): Promise<Books> {
   const records = new Map<string, { kind: string; jti: string | null; body: Record<string, unknown> }[]>();
-  const rows = await cambist.database.query<{ request_id: string; kind: string; jti: string | null; canonical: Uint8Array }>(
-    'SELECT request_id, kind, jti, canonical FROM audit_record ORDER BY recorded_at, id',
-  );
+  const rows = await cambist.database.query<{
+    request_id: string;
+    kind: string;
+    jti: string | null;
+    canonical: Uint8Array;
+  }>('SELECT request_id, kind, jti, canonical FROM audit_record ORDER BY recorded_at, id');
   for (const row of rows) {
     const body = JSON.parse(new TextDecoder().decode(row.canonical)) as Record<string, unknown>;
     const found = records.get(row.request_id) ?? [];
@@ -37,7 +43,9 @@ export async function openBooks(cambist: TestCambist, seen: readonly Seen[]): Pr
 /** Every way in which the books disagree, in words; empty when they agree. */
 export function disagreements({ seen, records }: Books): string[] {
   const faults: string[] = [];
-  const bySeen = new Map(seen.flatMap((entry) => (entry.requestId === undefined ? [] : [[entry.requestId, entry] as const])));
+  const bySeen = new Map(
+    seen.flatMap((entry) => (entry.requestId === undefined ? [] : [[entry.requestId, entry] as const])),
+  );
   const cuts = seen.filter((entry) => entry.requestId === undefined).length;
   for (const { requestId, outcome, jti } of seen) {
     if (requestId === undefined || outcome !== 'issued') continue;
@@ -55,12 +63,17 @@ export function disagreements({ seen, records }: Books): string[] {
     const entry = bySeen.get(requestId);
     if (entry === undefined) unseen += 1;
     else if (entry.outcome === 'issued') continue;
-    else if (entry.outcome !== 'unavailable') faults.push(`issued record of ${requestId}, whose caller saw ${entry.outcome}`);
+    else if (entry.outcome !== 'unavailable')
+      faults.push(`issued record of ${requestId}, whose caller saw ${entry.outcome}`);
     const undelivered = own.filter(({ kind }) => kind === 'undelivered');
     // A caller that hangs up just as the answer is handed to the operating system: TCP does not tell the node.
     if (undelivered.length === 0 && entry === undefined) continue;
-    if (undelivered.length !== 1) faults.push(`${requestId} was issued, its caller saw ${entry?.outcome ?? 'nothing'}, and it has ${undelivered.length} undelivered records`);
-    else if (undelivered[0]?.body['of'] !== issued[0]?.body['id']) faults.push(`undelivered record of ${requestId} names another record`);
+    if (undelivered.length !== 1)
+      faults.push(
+        `${requestId} was issued, its caller saw ${entry?.outcome ?? 'nothing'}, and it has ${undelivered.length} undelivered records`,
+      );
+    else if (undelivered[0]?.body['of'] !== issued[0]?.body['id'])
+      faults.push(`undelivered record of ${requestId} names another record`);
   }
   if (unseen > cuts) faults.push(`${unseen} issued records belong to no caller, and only ${cuts} connections were cut`);
   return faults;

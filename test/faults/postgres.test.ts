@@ -55,8 +55,14 @@ withPostgres('a real PostgreSQL that fails', () => {
       const requestId = response.headers.get('cambist-request-id') ?? undefined;
       const body = (await response.json()) as { access_token?: string; error?: string };
       if (response.status === 200) return { outcome: 'issued', requestId, jti: claimsOf(body.access_token ?? '').jti };
-      const unavailable = response.status === 503 && body.error === 'temporarily_unavailable' && response.headers.has('retry-after');
-      return { outcome: unavailable ? 'unavailable' : 'other', requestId, jti: undefined, detail: `${response.status} ${body.error ?? ''}` };
+      const unavailable =
+        response.status === 503 && body.error === 'temporarily_unavailable' && response.headers.has('retry-after');
+      return {
+        outcome: unavailable ? 'unavailable' : 'other',
+        requestId,
+        jti: undefined,
+        detail: `${response.status} ${body.error ?? ''}`,
+      };
     } catch {
       return { outcome: 'cut', requestId: undefined, jti: undefined };
     }
@@ -85,7 +91,9 @@ withPostgres('a real PostgreSQL that fails', () => {
   /** Commits are flushed and then wait for a standby that never answers: the state in which COMMIT was sent and not acknowledged. */
   const holdCommits = (hold: boolean) =>
     withClient(cluster.url, async (client) => {
-      await client.query(hold ? `ALTER SYSTEM SET synchronous_standby_names = 'nobody'` : 'ALTER SYSTEM RESET synchronous_standby_names');
+      await client.query(
+        hold ? `ALTER SYSTEM SET synchronous_standby_names = 'nobody'` : 'ALTER SYSTEM RESET synchronous_standby_names',
+      );
       await client.query('SELECT pg_reload_conf()');
     });
 

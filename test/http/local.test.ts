@@ -80,7 +80,7 @@ describe('the socket', () => {
     try {
       await serve();
       expect(statSync(socketPath).mode & 0o777).toBe(0o600);
-      expect(process.umask()).toBe(0o000);
+      expect(process.umask(0o000)).toBe(0o000);
     } finally {
       process.umask(before);
     }
@@ -267,10 +267,8 @@ describe('bad input (RFC 9457 problems)', () => {
 
   test('a body without end is refused at its bound, and the server goes on', async () => {
     await serve();
-    const answer = await post('/v1/plan', Buffer.alloc(LOCAL_BODY_MAX_BYTES + 1, 0x20)).catch(
-      (error: unknown) => error,
-    );
-    if (!(answer instanceof Error)) expect(answer).toMatchObject({ status: 413, body: { code: 'body_too_large' } });
+    const answer = await post('/v1/plan', Buffer.alloc(LOCAL_BODY_MAX_BYTES + 1, 0x20));
+    expect(answer).toMatchObject({ status: 413, body: { code: 'body_too_large' } });
     expect(await post('/v1/show', '{"kind":"role","name":"a"}')).toMatchObject({ status: 404 });
   });
 

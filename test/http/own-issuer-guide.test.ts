@@ -62,60 +62,64 @@ afterEach(async () => {
   for (const cleanUp of cleanUps.splice(0).reverse()) await cleanUp();
 });
 
-it('the guide, followed: the agent reaches one MCP server for the user and is refused at the other', async () => {
-  const provider = await startOidcIssuer();
-  cleanUps.push(() => provider.stop());
-  const [calendar, notes] = [
-    `http://127.0.0.1:${await freePort()}/mcp`,
-    `http://127.0.0.1:${await freePort()}/mcp`,
-  ] as const;
-  const cambist = await startCambist({ objects: '' });
-  cleanUps.push(() => cambist.stop());
-  // The reader writes one issuer; the guide's first is theirs here.
-  const [keycloak = '', , , registered = '', policies = ''] = yamlBlocks(GUIDE);
-  const issuer = keycloak
-    .replace(/issuer: \S+/, `issuer: ${provider.issuer}\n    internal: true`)
-    .replace('name: keycloak', 'name: corp');
-  const servers = registered.replace(/http:\S+9501\/mcp/, calendar).replace(/http:\S+9502\/mcp/, notes);
-  await cambist.apply([issuer, servers, policies.replace(/groups: \[.*\]/, "groups: ['corp:staff']")].join('\n'));
+it(
+  'the guide, followed: the agent reaches one MCP server for the user and is refused at the other',
+  { timeout: 120_000 },
+  async () => {
+    const provider = await startOidcIssuer();
+    cleanUps.push(() => provider.stop());
+    const [calendar, notes] = [
+      `http://127.0.0.1:${await freePort()}/mcp`,
+      `http://127.0.0.1:${await freePort()}/mcp`,
+    ] as const;
+    const cambist = await startCambist({ objects: '' });
+    cleanUps.push(() => cambist.stop());
+    // The reader writes one issuer; the guide's first is theirs here.
+    const [keycloak = '', , , registered = '', policies = ''] = yamlBlocks(GUIDE);
+    const issuer = keycloak
+      .replace(/issuer: \S+/, `issuer: ${provider.issuer}\n    internal: true`)
+      .replace('name: keycloak', 'name: corp');
+    const servers = registered.replace(/http:\S+9501\/mcp/, calendar).replace(/http:\S+9502\/mcp/, notes);
+    await cambist.apply([issuer, servers, policies.replace(/groups: \[.*\]/, "groups: ['corp:staff']")].join('\n'));
 
-  await Promise.all([startServer(cambist.issuer, calendar), startServer(cambist.issuer, notes)]);
-  const folder = mkdtempSync(join(tmpdir(), 'cambist-guide-'));
-  cleanUps.push(() => {
-    rmSync(folder, { recursive: true });
-  });
-  writeFileSync(join(folder, 'secret'), cambist.secretOf('assistant'));
-  writeFileSync(join(folder, 'id_token'), await provider.idToken('ada'));
+    await Promise.all([startServer(cambist.issuer, calendar), startServer(cambist.issuer, notes)]);
+    const folder = mkdtempSync(join(tmpdir(), 'cambist-guide-'));
+    cleanUps.push(() => {
+      rmSync(folder, { recursive: true });
+    });
+    writeFileSync(join(folder, 'secret'), cambist.secretOf('assistant'));
+    writeFileSync(join(folder, 'id_token'), await provider.idToken('ada'));
 
-  const { code, output } = await run(['docs/examples/agent.mjs', calendar, notes], {
-    CAMBIST: cambist.issuer,
-    CLIENT_ID: 'assistant',
-    CLIENT_SECRET_FILE: join(folder, 'secret'),
-    ID_TOKEN_FILE: join(folder, 'id_token'),
-  });
-  expect(output).toContain(`${calendar}: for corp:ada, by assistant: calendar:read`);
-  expect(output).toMatch(new RegExp(`${notes}: invalid_scope; ask: cambist explain \\S+`));
-  expect(code).toBe(1);
+    const { code, output } = await run(['docs/examples/agent.mjs', calendar, notes], {
+      CAMBIST: cambist.issuer,
+      CLIENT_ID: 'assistant',
+      CLIENT_SECRET_FILE: join(folder, 'secret'),
+      ID_TOKEN_FILE: join(folder, 'id_token'),
+    });
+    expect(output).toContain(`${calendar}: for corp:ada, by assistant: calendar:read`);
+    expect(output).toMatch(new RegExp(`${notes}: invalid_scope; ask: cambist explain \\S+`));
+    expect(code).toBe(1);
 
-  // The server by itself: a token for the other one, and none at all (RFC 9728 §5.1).
-  const anonymous = await fetch(calendar, { method: 'POST' });
-  expect(anonymous.status).toBe(401);
-  expect(anonymous.headers.get('www-authenticate')).toContain('/.well-known/oauth-protected-resource/mcp');
-  const token = await cambist.token(
-    {
-      grant_type: 'urn:ietf:params:oauth:grant-type:token-exchange',
-      subject_token: await provider.idToken('ada'),
-      subject_token_type: 'urn:ietf:params:oauth:token-type:id_token',
-      resource: calendar,
-    },
-    { basic: ['assistant', cambist.secretOf('assistant')] },
-  );
-  const misused = await fetch(notes, {
-    method: 'POST',
-    headers: { authorization: `Bearer ${String(token.body.access_token)}` },
-  });
-  expect(misused.status).toBe(401);
-});
+    // The server by itself: a token for the other one, and none at all (RFC 9728 §5.1).
+    const anonymous = await fetch(calendar, { method: 'POST' });
+    expect(anonymous.status).toBe(401);
+    expect(anonymous.headers.get('www-authenticate')).toContain('/.well-known/oauth-protected-resource/mcp');
+    const token = await cambist.token(
+      {
+        grant_type: 'urn:ietf:params:oauth:grant-type:token-exchange',
+        subject_token: await provider.idToken('ada'),
+        subject_token_type: 'urn:ietf:params:oauth:token-type:id_token',
+        resource: calendar,
+      },
+      { basic: ['assistant', cambist.secretOf('assistant')] },
+    );
+    const misused = await fetch(notes, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${String(token.body.access_token)}` },
+    });
+    expect(misused.status).toBe(401);
+  },
+);
 
 async function startServer(issuer: string, resource: string): Promise<void> {
   const env = { ...process.env, CAMBIST: issuer, RESOURCE: resource };

@@ -154,17 +154,29 @@ const selfStep = fc.record({
   scope,
 });
 
+/** Ways onward are many steps long, so each step is plain more often than a first exchange is. */
 const onwardStep = fc.record({
   kind: fc.constant('onward' as const),
   pick: fc.noBias(fc.nat()),
-  deep: chance(88),
-  open: chance(94),
-  byServer: chance(96),
+  deep: chance(90),
+  open: chance(95),
+  byServer: chance(97),
   edge: fc.noBias(fc.nat()),
   client: fc.noBias(fc.nat()),
-  target,
-  scope,
-  actor,
+  target: fc.oneof(
+    { weight: 3, arbitrary: fc.constant<TargetChoice>({ how: 'uri', beside: 'nothing' }) },
+    { weight: 1, arbitrary: target },
+  ),
+  scope: fc.oneof(
+    {
+      weight: 2,
+      arbitrary: fc
+        .noBias(fc.subarray([0, 1, 2], { minLength: 1 }))
+        .map((picks): ScopeChoice => ({ kind: 'names', picks, within: true })),
+    },
+    { weight: 1, arbitrary: scope },
+  ),
+  actor: fc.oneof({ weight: 3, arbitrary: fc.constant<ActorChoice>('none') }, { weight: 1, arbitrary: actor }),
 });
 
 const switchStep = fc.record({ kind: fc.constant('switch' as const), which: fc.constantFrom(...SWITCHED) });
@@ -195,6 +207,11 @@ const rareSteps = externalStep.map((step): Step[] => [
   ordinary(step, { actors: [] }, { client: 1 }),
   ordinary(step, { issuer: 'stranger', actors: [] }),
   ordinary(step, { actors: [] }, { actor: 'stranger' }),
+  ordinary(step, { actors: [] }, { actor: 'bound' }),
+  ordinary(step, { actors: [] }, { scope: { kind: 'names', picks: [0, 1, 2], within: false } }),
+  { kind: 'switch', which: SWITCHED[2] },
+  ordinary(step, { actors: [] }, { resource: 'r5' }),
+  { kind: 'switch', which: SWITCHED[2] },
 ]);
 
 /** First exchanges at the start, so that there is something to hop with; then everything in turn. */
@@ -207,7 +224,7 @@ export const steps: fc.Arbitrary<Step[]> = fc
         { weight: 14, arbitrary: externalStep },
         { weight: 6, arbitrary: selfStep },
         { weight: 78, arbitrary: onwardStep },
-        { weight: 3, arbitrary: switchStep },
+        { weight: 2, arbitrary: switchStep },
       ),
       { minLength: 60, maxLength: 60 },
     ),

@@ -4,6 +4,7 @@ import { createServer } from 'node:net';
 import type { AddressInfo, Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { inspect } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { Unavailable } from '../../src/core/refusal.ts';
 import { DataFolderInUse, lockDataFolder } from '../../src/store/data-folder-lock.ts';
@@ -63,7 +64,7 @@ withDatabases('driver', (databases) => {
     expect(failures.map((error) => (error as StatementFailed).sqlstate)).toEqual(['22P02', '23514', '22012', 'P0001']);
     for (const error of failures) {
       expect(error).toBeInstanceOf(StatementFailed);
-      expect(JSON.stringify([String(error), error])).not.toContain('canary');
+      expect(inspect(error, { showHidden: true })).not.toContain('canary');
     }
     expect(await db.query('SELECT 1 AS one')).toEqual([{ one: 1 }]);
   });
@@ -183,7 +184,7 @@ withPostgres('PostgreSQL driver under faults', () => {
     const error = await db.query('SELECT 1').catch((failure: unknown) => failure);
     expect(error).toBeInstanceOf(Unavailable);
     expect(error).not.toBeInstanceOf(OutcomeUnknown);
-    expect(`${String(error)}${String((error as Error).cause)}`).not.toContain('canary');
+    expect(inspect(error, { showHidden: true })).not.toContain('canary');
     await db.close();
   });
 

@@ -369,7 +369,7 @@ withDatabases('objects', (databases) => {
   });
 });
 
-async function twoNodes(fresh: Promise<{ db: Database; anotherNode(): Promise<Database> }>) {
+async function twoNodes(fresh: Promise<{ db: Database; anotherNode: () => Promise<Database> }>) {
   const { db, anotherNode } = await fresh;
   const other = await anotherNode();
   const objects = createObjectStore(db);

@@ -18,7 +18,7 @@ import type { Service, ServiceParts } from '../../src/compose.ts';
 import { createLogger } from '../../src/core/log.ts';
 import type { Kind } from '../../src/objects/kinds.ts';
 import type { Database } from '../../src/store/database.ts';
-import { openDatabase } from '../../src/store/open.ts';
+import { openMemoryDatabase } from './memory-database.ts';
 import { postForm } from './token-client.ts';
 import type { FormFields, PostOptions, TokenAnswer } from './token-client.ts';
 
@@ -76,7 +76,7 @@ export async function startCambist(options: StartOptions): Promise<TestCambist> 
   const port = await freePort();
   const url = `http://127.0.0.1:${port}`;
   const issuer = settings.issuer ?? joins?.issuer ?? url;
-  const database = options.database ?? (await memoryDatabase());
+  const database = options.database ?? (await openMemoryDatabase());
   const service = await composeService({
     issuer,
     nodeName: settings.nodeName ?? `test-${port}`,
@@ -181,14 +181,6 @@ export async function spawnCambist(options: SpawnOptions = {}): Promise<SpawnedC
       rmSync(folder, { recursive: true, force: true });
     },
   };
-}
-
-function memoryDatabase(): Promise<Database> {
-  return openDatabase({
-    source: { engine: 'pglite', dataDir: 'memory' },
-    migrate: true,
-    logger: createLogger('silent'),
-  });
 }
 
 /** A port that nobody listens on: the issuer has to be known before its listener is. */

@@ -24,9 +24,9 @@ export interface TestDatabase {
   /** As a node uses it: under the runtime's role. */
   readonly db: Database;
   /** Of another node on the same database. PGlite has one process: there it is the same connection. */
-  anotherNode(): Promise<Database>;
+  readonly anotherNode: () => Promise<Database>;
   /** Runs `work` under another role; `undefined` = the owner. */
-  asRole<T>(role: string | undefined, work: (db: Database) => Promise<T>): Promise<T>;
+  readonly asRole: <T>(role: string | undefined, work: (db: Database) => Promise<T>) => Promise<T>;
 }
 
 export interface Databases {

@@ -75,6 +75,7 @@ export async function startSmallServer(settings: SmallServerSettings): Promise<S
     ],
     key: await makeKey('ES256'),
     hiddenKey: await makeKey('ES256'),
+    keys: new Map(),
     seenAssertions: new Set(),
     revoked: new Set(),
     issuedTo: new Map(),

@@ -2,6 +2,7 @@
  * The world of the little servers of these tests: who is registered, what for, and which single fault is switched on.
  * Without a fault it is a small but correct RFC 8693 server; the suite must find nothing in it.
  */
+import type { JWK } from 'jose';
 import type { SigningKey } from '../../issuer/keys.ts';
 import type { Fault } from './faults.ts';
 
@@ -32,6 +33,8 @@ export interface World {
   readonly key: SigningKey;
   /** Is published nowhere. */
   readonly hiddenKey: SigningKey;
+  /** Keys of issuers, as they were fetched first. */
+  readonly keys: Map<string, JWK[]>;
   readonly seenAssertions: Set<string>;
   readonly revoked: Set<string>;
   readonly issuedTo: Map<string, string>;

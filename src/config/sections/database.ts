@@ -17,8 +17,20 @@ export const databaseSection = z.strictObject({
     .describe('postgres://user:password@host:5432/database (or file:PATH, or ${DATABASE_URL}); absent = embedded'),
   schema: identifier.default('cambist').describe('Schema that holds every table'),
   pool_max: z.number().int().min(1).max(500).default(10).describe('Most connections that one node opens'),
-  connect_timeout_ms: z.number().int().min(100).max(60_000).default(5000),
-  statement_timeout_ms: z.number().int().min(100).max(60_000).default(5000),
+  connect_timeout_ms: z
+    .number()
+    .int()
+    .min(100)
+    .max(60_000)
+    .default(5000)
+    .describe('Longest wait for a new connection (PostgreSQL only)'),
+  statement_timeout_ms: z
+    .number()
+    .int()
+    .min(100)
+    .max(60_000)
+    .default(5000)
+    .describe('Longest run of one statement (PostgreSQL only)'),
 });
 export type DatabaseSection = z.infer<typeof databaseSection>;
 

@@ -14,7 +14,6 @@ beforeEach(() => {
   settings = {
     kind: 'embedded',
     schema: 'cambist',
-    statementTimeoutMs: 5000,
     folder,
     dataFolder: join(folder, 'data'),
     keyFile: join(folder, 'kek'),

@@ -47,7 +47,6 @@ describe('defaults', () => {
       database: {
         kind: 'embedded',
         schema: 'cambist',
-        statementTimeoutMs: 5000,
         folder: '/work/.cambist',
         dataFolder: '/work/.cambist/data',
         keyFile: '/work/.cambist/kek',

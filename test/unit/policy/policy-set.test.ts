@@ -28,7 +28,7 @@ describe('faults', () => {
     const faults = faultsOf(
       {
         id: 'second',
-        cedar: `// é is two bytes\n${ACCESS}\n\n${when('context.clock')}\n${when('\n  principal.email == "a"')}`,
+        cedar: `${ACCESS}\n// é is two bytes\n\n${when('context.clock')}\n${when('\n  principal.email == "a"')}`,
       },
       {
         id: 'first',

@@ -1,0 +1,66 @@
+import { readFileSync } from 'node:fs';
+import { expect, test } from 'vitest';
+import { checkFiles } from '../../../src/admin/file-state.ts';
+import { readDocument } from '../../../src/admin/document.ts';
+import { formatFault } from '../../../src/admin/fault.ts';
+import { ENVIRONMENT_SETTINGS, plainJsonSchema } from '../../../src/config/schema.ts';
+import { parseSettings } from '../../../src/config/settings.ts';
+
+const DOCS = readFileSync(new URL('../../../docs/configuration.md', import.meta.url), 'utf8');
+const blocks = (language: string) =>
+  [...DOCS.matchAll(new RegExp(`\`\`\`${language}\n([^]*?)\`\`\``, 'g'))].map((match) => match[1]!);
+
+test('docs/configuration.md lists every setting and every variable', () => {
+  const leaves = Object.entries(plainJsonSchema()['properties'] as Record<string, any>).flatMap(([name, shape]) =>
+    shape.properties === undefined ? [name] : Object.keys(shape.properties).map((inner) => `${name}.${inner}`),
+  );
+  const listed = [...DOCS.matchAll(/^\| `([a-z_.]+)` +\|/gm)].map((match) => match[1]);
+  expect(listed.filter((name) => leaves.includes(name!))).toEqual(leaves);
+  for (const variable of Object.keys(ENVIRONMENT_SETTINGS)) expect(DOCS).toContain(`\`${variable}\``);
+});
+
+test('the settings in docs/configuration.md can be run', () => {
+  const document = readDocument(blocks('yaml')[0]!, 'cambist.yaml');
+  if (Array.isArray(document)) throw new Error(document.map(formatFault).join('\n'));
+  const key = Buffer.from(Array.from({ length: 32 }, (_, index) => index)).toString('hex');
+  const readSecret = (path: string) => ({ text: path.endsWith('kek') ? key : 'postgres://u:p@db/cambist' });
+  const around = { environment: {}, fileFolder: '/', cwd: '/', hostName: 'n', readSecret };
+  expect(parseSettings({ document, ...around })).toMatchObject({
+    issuer: 'https://sts.example.com',
+    database: { poolMax: 20 },
+  });
+});
+
+test('the objects in docs/configuration.md can be applied, and have the fault that it shows when they are misspelt', async () => {
+  const options = { ownIssuer: 'https://sts.example.com', demoRefusedBecause: undefined };
+  const faults = async (text: string) => {
+    const checked = await checkFiles([{ file: 'objects.yaml', text }], options);
+    return Array.isArray(checked) ? checked.map(formatFault) : [];
+  };
+  const text = blocks('yaml')[1]!;
+  expect(await faults(text)).toEqual([]);
+  const misspelt = text.replace('served_by: [notes-server]', 'served_by: [notes-sever]');
+  expect(await faults(misspelt)).toEqual([blocks('text')[1]!.trim()]);
+});
+
+test('the faults of settings in docs/configuration.md are what is said', () => {
+  const yaml = 'issuer: https://sts.example.com\nlisten:\n  host: 0.0.0.0\n\n\n\n\n\nlog_levle: debug\n';
+  const document = readDocument(yaml, 'cambist.yaml');
+  if (Array.isArray(document)) throw new Error('no document');
+  const around = {
+    environment: {},
+    fileFolder: '/',
+    cwd: '/',
+    hostName: 'n',
+    readSecret: () => ({ failure: 'ENOENT' }),
+  };
+  const said = (text: string) => {
+    const document = readDocument(text, 'cambist.yaml');
+    if (Array.isArray(document)) throw new Error('no document');
+    const parsed = parseSettings({ document, ...around });
+    return Array.isArray(parsed) ? parsed.map(formatFault) : [];
+  };
+  const shown = blocks('text')[0]!.trim().split('\n');
+  expect(said(yaml.replace('log_levle', 'log_level'))).toEqual([shown[0]]);
+  expect(said(yaml.replace('0.0.0.0', '127.0.0.1'))).toEqual([shown[1]]);
+});
