@@ -87,9 +87,11 @@ async function openTarget(input: RunInput): Promise<Target> {
   if (discovery.tried.every(({ status }) => status === 0))
     throw new TargetUnreachable(`${input.issuer} does not answer: ${last?.fault ?? 'no reason known'}`);
   const metadata = discovery.metadata?.document ?? {};
-  const tokenEndpoint = metadata['token_endpoint'];
+  const tokenEndpoint = metadata['token_endpoint'] ?? input.config.token_endpoint;
   if (typeof tokenEndpoint !== 'string')
-    throw new TargetUnreachable(`no metadata with a token_endpoint found for ${input.issuer}`);
+    throw new TargetUnreachable(
+      `no metadata with a token_endpoint found for ${input.issuer}; the configuration may give one`,
+    );
   return { ...input, tokenEndpoint, discovery, metadata, kept: new Map() };
 }
 

@@ -104,13 +104,15 @@ const inactive: Scenario = {
     const unknown = await introspect(probe, 'this-is-no-token');
     const said = unknown.status === 200 && unknown.json?.['active'] === false;
     probe.holds('rfc7662-2.2-unknown-is-inactive', said, answerInWords(unknown), unknown);
+    if (!said) probe.blocked('rfc7662-2.2-nothing-about-inactive', 'there is no answer that says inactive');
     const extra = Object.keys(unknown.json ?? {}).filter((name) => name !== 'active');
-    probe.holds(
-      'rfc7662-2.2-nothing-about-inactive',
-      extra.length === 0,
-      extra.length === 0 ? 'nothing else' : `also ${extra.join(', ')}`,
-      unknown,
-    );
+    if (said)
+      probe.holds(
+        'rfc7662-2.2-nothing-about-inactive',
+        extra.length === 0,
+        extra.length === 0 ? 'nothing else' : `also ${extra.join(', ')}`,
+        unknown,
+      );
     const decoded = decodeJwt(token);
     const changed =
       decoded === undefined
@@ -119,7 +121,7 @@ const inactive: Scenario = {
     const forged = await introspect(probe, changed);
     probe.holds(
       'rfc7662-4-signature-is-checked',
-      forged.status === 200 && forged.json?.['active'] === false,
+      !isActive(forged) && forged.status < 500,
       answerInWords(forged),
       forged,
     );

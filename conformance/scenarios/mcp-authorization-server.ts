@@ -10,6 +10,14 @@ import type { Scenario } from './scenario.ts';
 
 const SHORT_LIVED_MAX_SECONDS = 3600;
 
+const OF_METADATA = [
+  'mcp-as-issuer-identical',
+  'mcp-as-pkce',
+  'mcp-as-sdk-parses',
+  'mcp-as-client-id-documents',
+  'mcp-as-client-credentials-methods',
+] as const;
+
 const discovery: Scenario = {
   id: 'mcp-authorization-server/metadata',
   profile: 'mcp-authorization-server',
@@ -19,7 +27,10 @@ const discovery: Scenario = {
     const { metadata, issuer, discovery: found } = probe.target;
     const answers = found.metadata === undefined ? [] : [found.metadata.answer];
     const judge = (id: string, ok: boolean, seen: string) => probe.holds(id, ok, seen, ...answers);
-    judge('mcp-as-discoverable', found.metadata !== undefined, found.metadata?.url ?? 'no metadata found');
+    if (!judge('mcp-as-discoverable', found.metadata !== undefined, found.metadata?.url ?? 'no metadata found')) {
+      for (const id of OF_METADATA) probe.blocked(id, 'there are no metadata');
+      return Promise.resolve();
+    }
     judge('mcp-as-issuer-identical', metadata['issuer'] === issuer, `issuer is ${JSON.stringify(metadata['issuer'])}`);
     const challenges = listed(metadata, 'code_challenge_methods_supported');
     judge(

@@ -3,6 +3,7 @@
  * that a server should no longer offer.
  */
 import { listed, metadataUrls } from '../target/discover.ts';
+import type { Target } from '../target/target.ts';
 import { isLoopback, isRecord } from '../wire/http.ts';
 import type { Answer } from '../wire/http.ts';
 import type { Json } from '../wire/jwt.ts';
@@ -10,6 +11,9 @@ import { EXCHANGE_GRANT, honestExchange, shown } from './asking.ts';
 import type { Probe, Scenario } from './scenario.ts';
 
 const JWT_METHODS = ['private_key_jwt', 'client_secret_jwt'];
+
+const withoutMetadata = (target: Target) =>
+  target.discovery.metadata === undefined ? 'the target publishes no metadata' : undefined;
 
 const location: Scenario = {
   id: 'metadata/location',
@@ -22,8 +26,8 @@ const location: Scenario = {
     if (place === undefined) return;
     const answer = await probe.fetch({ url: place.url, headers: { accept: 'application/json' } });
     const found = answer.status === 200 && answer.json !== undefined;
-    const openidOnly = !found && discovery.metadata?.place === 'openid';
-    if (openidOnly) probe.skip('rfc8414-3-location', 'the target publishes OpenID Connect discovery only');
+    const absent = answer.status === 404;
+    if (absent) probe.skip('rfc8414-3-location', 'the target publishes no RFC 8414 metadata');
     else probe.holds('rfc8414-3-location', found, `${place.url}: ${answer.status}`, answer);
     probe.holds(
       'rfc9700-2.6-metadata',
@@ -39,6 +43,7 @@ const document: Scenario = {
   profile: 'metadata',
   title: 'What the metadata must hold',
   requests: 1,
+  lacks: withoutMetadata,
   run(probe) {
     const { metadata, issuer, discovery } = probe.target;
     const answers = discovery.metadata === undefined ? [] : [discovery.metadata.answer];
@@ -176,7 +181,7 @@ const spoofing: Scenario = {
   profile: 'metadata',
   title: 'The metadata do not change with what a caller says the host is',
   requests: 4,
-  lacks: (target) => (target.discovery.metadata === undefined ? 'no metadata' : undefined),
+  lacks: withoutMetadata,
   async run(probe) {
     const known = probe.target.discovery.metadata;
     if (known === undefined) return;
@@ -204,6 +209,7 @@ const truth: Scenario = {
   profile: 'metadata',
   title: 'A grant that works is advertised, and the other way round',
   requests: 5,
+  lacks: withoutMetadata,
   async run(probe) {
     const listedGrant = listed(probe.target.metadata, 'grant_types_supported').includes(EXCHANGE_GRANT);
     if (!listedGrant) {

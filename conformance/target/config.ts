@@ -94,6 +94,7 @@ const denial = z.strictObject({
 export const targetSchema = z.strictObject({
   name: z.string().min(1).describe('Product and version, as reports shall name it'),
   issuer: z.url().optional().describe('Issuer identifier; --issuer wins'),
+  token_endpoint: z.url().optional().describe('Only for a target without metadata'),
   suite: z
     .strictObject({
       listen: z.url().describe('Where the suite serves its own issuers: a loopback address with a port'),

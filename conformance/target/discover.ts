@@ -36,7 +36,7 @@ export async function discover(wire: Wire, issuer: string): Promise<Discovery> {
   for (const { place, url } of metadataUrls(issuer)) {
     const answer = await wire.send({ method: 'GET', url, headers: { accept: 'application/json' }, body: undefined });
     tried.push(answer);
-    if (answer.status === 200 && typeof answer.json?.['token_endpoint'] === 'string')
+    if (answer.status === 200 && typeof answer.json?.['issuer'] === 'string')
       return { metadata: { place, url, document: answer.json, answer }, tried };
   }
   return { metadata: undefined, tried };

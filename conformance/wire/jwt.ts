@@ -2,8 +2,8 @@
  * JSON Web Tokens by hand: read without trust, and written with every fault that a scenario needs, so also
  * signed by hand: a JOSE library would rightly refuse to make most of them.
  */
-import { constants, createHmac, sign } from 'node:crypto';
-import type { KeyObject, SignKeyObjectInput } from 'node:crypto';
+import { constants, createHmac, createPublicKey, sign, verify } from 'node:crypto';
+import type { JsonWebKey as NodeJwk, KeyObject, SignKeyObjectInput, VerifyKeyObjectInput } from 'node:crypto';
 import { isRecord } from './http.ts';
 
 export type Json = Record<string, unknown>;
@@ -56,6 +56,30 @@ export function signJwt(header: Json & { alg: string }, claims: Json, key: KeyOb
   };
   const signature = sign(alg === 'EdDSA' ? null : 'sha256', Buffer.from(input), options);
   return `${input}.${signature.toString('base64url')}`;
+}
+
+/** Whether a JWT's signature verifies under a public key, by the algorithm that its header names. */
+export function verifiesWith(token: string, jwk: Json): boolean {
+  const [header = '', payload = '', signature = ''] = token.split('.');
+  const alg = String(decodeJwt(token)?.header['alg']);
+  const hash = alg === 'EdDSA' ? null : `sha${alg.slice(2)}`;
+  if (!/^(?:EdDSA|[REP]S(?:256|384|512))$/.test(alg)) return false;
+  try {
+    const key = createPublicKey({ key: publicMembers(jwk), format: 'jwk' });
+    const options: VerifyKeyObjectInput = {
+      key,
+      dsaEncoding: 'ieee-p1363',
+      ...(alg.startsWith('PS') ? { padding: constants.RSA_PKCS1_PSS_PADDING } : {}),
+    };
+    return verify(hash, Buffer.from(`${header}.${payload}`), options, Buffer.from(signature, 'base64url'));
+  } catch {
+    return false;
+  }
+}
+
+function publicMembers(jwk: Json): NodeJwk {
+  const { kty, crv, x, y, n, e } = jwk;
+  return Object.fromEntries(Object.entries({ kty, crv, x, y, n, e }).filter(([, value]) => value !== undefined));
 }
 
 /** The token with other claims under the old signature. */

@@ -17,7 +17,7 @@ export function addExplainCommand(program: Command, context: CliContext): void {
     .addHelpText(
       'after',
       `
-The id is in the X-Request-Id header of every answer. Refusals of callers that did not authenticate are counted, not
+The id is in the Cambist-Request-Id header of every answer. Refusals of callers that did not authenticate are counted, not
 recorded one by one: look for their request id in the log of the service.
 
 Examples:

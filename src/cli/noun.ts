@@ -99,7 +99,9 @@ function describeList<K extends Kind>(entries: readonly ListedEntry[], { kind, c
 }
 
 function describeOne({ kind, disabled, spec }: ListedEntry): string {
-  return stringify({ [KINDS[kind].plural]: [disabled ? { ...spec, disabled } : spec] }).trimEnd();
+  // The database keeps fields in an order of its own; parsing brings back the one that people write.
+  const ordered = KINDS[kind].schema.safeParse(spec).data ?? spec;
+  return stringify({ [KINDS[kind].plural]: [disabled ? { ...ordered, disabled } : ordered] }).trimEnd();
 }
 
 function positiveInteger(text: string): number {

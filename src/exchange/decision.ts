@@ -131,7 +131,8 @@ function policyLoader(engine: PolicyEngine): (registry: Registry) => Promise<Pol
 }
 
 async function rolesByGroup(registry: Registry): Promise<Readonly<Record<string, readonly string[]>>> {
-  const byGroup: Record<string, string[]> = {};
+  // Group names come from outside: no name may be one that every object has.
+  const byGroup = Object.create(null) as Record<string, string[]>;
   for (const role of await registry.roles())
     if (!role.disabled) for (const group of role.spec.groups) (byGroup[group] ??= []).push(role.name);
   return byGroup;

@@ -200,7 +200,7 @@ async function verifyExternal(
   return made({
     party,
     claims: party.kind === 'client' ? NO_CLAIMS : claimsOf(external),
-    chain: external.chain,
+    chain: await canonicalChain(external.chain, registry, parts.issuer),
     expiresAtSeconds: external.exp,
     identity: external.identity,
     ancestors: [],
@@ -238,6 +238,20 @@ async function nameIsTaken(party: Party, registry: Registry): Promise<boolean> {
   const colon = party.tokenSub.indexOf(':');
   if (colon > 0 && (await registry.issuerByName(party.tokenSub.slice(0, colon))) !== undefined) return true;
   return (await registry.client(party.tokenSub)) !== undefined;
+}
+
+/** Actors of an external token: a bound workload identity is its client; a `client_id` of another server means nothing here. */
+async function canonicalChain(
+  chain: readonly Actor[],
+  registry: Registry,
+  ourIssuer: string,
+): Promise<readonly Actor[]> {
+  return Promise.all(
+    chain.map(async ({ issuer, sub }) => {
+      const party = await findParty({ issuer, sub }, registry, ourIssuer);
+      return party?.client === undefined ? { issuer, sub } : { ...party.principal, clientId: party.client.spec.id };
+    }),
+  );
 }
 
 async function mappedScopes(

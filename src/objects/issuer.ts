@@ -144,6 +144,8 @@ export const issuerSpec = z
     const access = spec.token_types.access_token;
     if (access?.typ?.some((typ) => !/^(application\/)?at\+jwt$/i.test(typ)) && access.require === undefined)
       fault('token_types', 'access tokens without typ at+jwt need `require`: a claim that its ID tokens do not have');
+    if ((spec.tenants?.length ?? 0) > 1 && spec.subject.claims.length < 2)
+      fault('subject', 'subjects of several tenants need the tenant in them: claims such as [tid, oid]');
     if (spec.subject.verbatim && spec.tenants !== undefined)
       fault('subject', 'verbatim subjects cannot be told apart across tenants');
   });

@@ -32,6 +32,12 @@ beforeAll(async () => {
     startJwksIssuer({ issuer: 'spiffe://prod.example' }),
     startJwksIssuer({ algorithm: 'RS256' }),
   ]);
+  // A SPIFFE bundle says what each of its keys is for (SPIFFE JWT-SVID §6).
+  const [bundled] = trustDomain.keys.map(({ publicJwk }) => publicJwk);
+  trustDomain.publish([
+    { ...(await trustDomain.strangerKey()).publicJwk, use: 'x509-svid' },
+    { ...bundled, use: 'jwt-svid' },
+  ]);
   cambist = await startCambist({ objects: company() });
 });
 afterAll(async () => {

@@ -50,9 +50,9 @@ export interface Company extends Issuers {
   /** Holds Cambist's clock at this second; `undefined` lets it go on. */
   holdClock(seconds: number | undefined): void;
   /** A token exchange; by default Ada's ID token, for notes, by the client `agent` with its secret. */
-  exchange(fields?: FormFields, caller?: Caller): Promise<TokenAnswer>;
+  readonly exchange: (fields?: FormFields, caller?: Caller) => Promise<TokenAnswer>;
   /** A client credentials request, by default of `agent`, for notes. */
-  credentials(fields?: FormFields, caller?: Caller): Promise<TokenAnswer>;
+  readonly credentials: (fields?: FormFields, caller?: Caller) => Promise<TokenAnswer>;
   /** An ID token of Ada for the portal, from corp. */
   idToken(claims?: Claims, options?: MintOptions): Promise<string>;
   /** An assertion that the client `agent` signs. */
@@ -138,12 +138,16 @@ export async function startCompany(options: { readonly database?: Database } = {
 /** A token over exactly this JSON text, signed by the issuer: for claims that no library would write. */
 export function signText(
   issuer: JwksIssuer,
-  claims: string | Claims,
+  text: string,
   header: Claims = {},
   key: IssuerKey = issuer.keys.at(-1)!,
 ): string {
-  const text = typeof claims === 'string' ? claims : JSON.stringify(claims);
   return issuer.mintRaw(JSON.stringify({ alg: key.algorithm, kid: key.kid, typ: 'JWT', ...header }), text, key);
+}
+
+/** A token over exactly these claims, signed by the issuer. */
+export function signClaims(issuer: JwksIssuer, claims: Claims, header?: Claims, key?: IssuerKey): string {
+  return signText(issuer, JSON.stringify(claims), header, key);
 }
 
 /** Form fields of a client assertion. */

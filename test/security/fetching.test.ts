@@ -71,7 +71,7 @@ function expectUnfetched(answer: Awaited<ReturnType<typeof askWith>>, why: RegEx
   expectErrorForm(answer, 503, 'temporarily_unavailable');
   expect(answer.headers.get('retry-after')).not.toBeNull();
   const lines = company.log.slice(-20).map((line) => JSON.parse(line));
-  expect(lines.find((line) => line.msg === 'keys could not be fetched')?.err?.message).toMatch(why);
+  expect(lines.findLast((line) => line.msg === 'keys could not be fetched')?.err?.message).toMatch(why);
 }
 
 describe('R21 fetching through jwks_uri', () => {

@@ -20,7 +20,7 @@ export async function authenticateClient(world: World, request: Incoming): Promi
   const used = [header !== undefined, secret !== null, assertion !== null];
   const tolerated =
     (broken(world, 'two-methods') && assertion === null) ||
-    (broken(world, 'secret-beside-assertion') && header !== undefined);
+    (broken(world, 'secret-beside-assertion') && header !== undefined && assertion !== null);
   if (used.filter(Boolean).length > 1 && !tolerated) throw new Refused('invalid_request');
   if (header !== undefined) return basic(world, header);
   const id = form.get('client_id') ?? (broken(world, 'query-credentials') ? request.query.get('client_id') : null);
@@ -44,8 +44,8 @@ function basic(world: World, header: string): Party {
   if (party === undefined && broken(world, 'unknown-client-code')) throw new Refused('invalid_request', 401, challenge);
   const right = party?.secret !== undefined && (party.secret === secret || broken(world, 'any-secret'));
   if (!right) {
-    if (broken(world, 'echo') && secret !== undefined) throw new Refused(`invalid_client ${secret}`, 401, challenge);
-    throw new Refused('invalid_client', 401, challenge);
+    const told = broken(world, 'secret-echo') ? secret : undefined;
+    throw new Refused('invalid_client', 401, challenge, told);
   }
   return party;
 }
@@ -97,6 +97,7 @@ function assertionClaimsFit(world: World, { claims }: DecodedJwt): boolean {
   if (aud.length === 0) return broken(world, 'assertion-aud-optional');
   if (aud.length > 1) return broken(world, 'assertion-two-audiences') && aud.includes(world.issuer);
   const accepted = [world.issuer];
+  if (broken(world, 'assertion-token-endpoint-only')) return aud[0] === `${world.issuer}/token`;
   if (broken(world, 'assertion-token-endpoint')) accepted.push(`${world.issuer}/token`);
   if (broken(world, 'assertion-slash')) accepted.push(`${world.issuer}/`);
   if (broken(world, 'assertion-any-aud')) return !aud[0]?.startsWith(world.issuer) || accepted.includes(aud[0]);

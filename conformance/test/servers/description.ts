@@ -5,7 +5,7 @@ import { targetSchema } from '../../target/config.ts';
 import type { TargetConfig } from '../../target/config.ts';
 import { CRM, SECRETS, TICKETS } from './small-server.ts';
 
-export function smallTarget(issuer: string, keyFile: string): TargetConfig {
+export function smallTarget(issuer: string, keyFile: string, keyAudience = 'issuer'): TargetConfig {
   const basic = (id: keyof typeof SECRETS) => ({
     client_id: id,
     auth: [{ method: 'client_secret_basic', secret: SECRETS[id] }],
@@ -13,6 +13,7 @@ export function smallTarget(issuer: string, keyFile: string): TargetConfig {
   return targetSchema.parse({
     name: 'the little server',
     issuer,
+    token_endpoint: `${issuer}/token`,
     suite: { listen: 'http://127.0.0.1:0' },
     clients: {
       requester: {
@@ -25,7 +26,7 @@ export function smallTarget(issuer: string, keyFile: string): TargetConfig {
       server: basic('tickets-server'),
       other: basic('other'),
       unentitled: basic('idle'),
-      keyed: { client_id: 'keyed', auth: [{ method: 'private_key_jwt', key_file: keyFile }] },
+      keyed: { client_id: 'keyed', auth: [{ method: 'private_key_jwt', key_file: keyFile, audience: keyAudience }] },
     },
     subjects: {
       default: { source: 'suite', type: 'id_token', typ: 'JWT', claims: { sub: 'alice', aud: 'small-server' } },

@@ -41,7 +41,8 @@ function checkedForm(world: World, request: Incoming): URLSearchParams {
   } else if (!/^application\/x-www-form-urlencoded\b/i.test(request.contentType) && !broken(world, 'json-accepted'))
     throw new Refused('invalid_request');
   const checked = new URLSearchParams();
-  const given = broken(world, 'query-merged') ? [...form, ...request.query] : [...form];
+  const merged = [...request.query].filter(([name]) => !name.startsWith('client_'));
+  const given = broken(world, 'query-merged') ? [...form, ...merged] : [...form];
   for (const [name, value] of given) {
     if (!KNOWN.includes(name) && broken(world, 'unknown-parameter-refused')) throw new Refused('invalid_request');
     if (value === '' && !broken(world, 'empty-is-a-value')) continue;
@@ -54,8 +55,8 @@ function checkedForm(world: World, request: Incoming): URLSearchParams {
   return checked;
 }
 
-async function clientCredentials(world: World, client: Party): Promise<Reply> {
-  const { token, lifetimeSeconds } = await mint(world, client.id, { sub: client.id, aud: world.issuer });
+function clientCredentials(world: World, client: Party): Reply {
+  const { token, lifetimeSeconds } = mint(world, client.id, { sub: client.id, aud: world.issuer });
   const refresh = broken(world, 'refresh-token') ? { refresh_token: 'some-refresh-token' } : {};
   return { status: 200, body: { access_token: token, token_type: 'Bearer', expires_in: lifetimeSeconds, ...refresh } };
 }
@@ -68,13 +69,13 @@ async function exchange(world: World, client: Party, form: URLSearchParams): Pro
   const targets = checkTargets(world, form);
   checkEdges(world, client, subject, targets);
   const scopes = checkScopes(world, form, subject, targets);
-  const { token, lifetimeSeconds } = await mint(
+  const { token, lifetimeSeconds } = mint(
     world,
     client.id,
     {
       ...(broken(world, 'at-wrong-iss') ? { iss: 'https://somebody-else.example' } : {}),
       sub: subjectOf(world, client, subject),
-      aud: audienceOf(world, targets),
+      aud: audienceOf(world, client, targets),
       scope: scopes.granted.join(' '),
       ...actOf(world, client, subject),
     },
@@ -235,12 +236,15 @@ function checkScopes(
 }
 
 function subjectOf(world: World, client: Party, subject: Json): unknown {
+  if (broken(world, 'at-no-sub')) return undefined;
   if (broken(world, 'actor-takes-over')) return client.id;
   if (broken(world, 'hop-changes-subject') && subject['act'] !== undefined) return `${String(subject['sub'])}-2`;
   return typeof subject['sub'] === 'string' ? subject['sub'] : 'nobody';
 }
 
-function audienceOf(world: World, targets: readonly SmallResource[]): string | string[] {
+function audienceOf(world: World, client: Party, targets: readonly SmallResource[]): string | string[] | undefined {
+  if (broken(world, 'at-no-aud')) return undefined;
+  if (broken(world, 'aud-is-client')) return client.id;
   const uris = targets.map(({ uri }) => uri);
   return uris.length === 1 ? (uris[0] ?? world.issuer) : uris;
 }

@@ -63,7 +63,8 @@ export const FAULTS = {
   'scope-dropped': ['rfc6749-5.2-unknown-scope'],
   'scope-syntax-granted': ['rfc6749-3.3-scope-syntax'],
   'scope-lies': ['rfc6749-3.3-scope-is-told'],
-  'scope-widened': ['field-scope-not-wider'],
+  'scope-widened': ['field-scope-not-wider', 'mcp-rs-insufficient-scope'],
+  'aud-is-client': ['rfc8707-2-audience-restricted', 'rfc9068-3-aud-is-resource', 'mcp-as-resource-is-audience'],
   'denied-granted': ['field-denied-scope', 'field-policy-denies'],
   'foreign-subject': ['field-foreign-subject-token'],
   rescope: ['field-rescope-not-wider'],
@@ -135,6 +136,7 @@ export const FAULTS = {
   'assertion-any-client-id': ['rfc7523-3-client-id-agrees'],
   'assertion-two-audiences': ['rfc7523bis-4-sole-audience'],
   'assertion-token-endpoint': ['rfc7523bis-4-not-the-token-endpoint'],
+  'assertion-token-endpoint-only': ['rfc8414-2-auth-methods-work'],
   'assertion-slash': ['rfc7523-3-simple-string-comparison'],
   'assertion-unsigned': ['rfc7523-3-signature', 'rfc8725-3.1-assertion-none', 'rfc8725-3.1-assertion-hmac'],
   'assertion-none': ['rfc8725-3.1-assertion-none'],
@@ -145,6 +147,14 @@ export const FAULTS = {
   'assertion-replay': ['field-claimed-single-use'],
   // access tokens
   'at-no-typ': ['rfc9068-2.1-typ'],
+  'at-unsigned': ['rfc9068-2.1-signed', 'rfc9068-4-verifies'],
+  'at-no-aud': [
+    'rfc9068-2.2-aud',
+    'rfc8707-2-audience-restricted',
+    'rfc9068-3-aud-is-resource',
+    'mcp-as-resource-is-audience',
+  ],
+  'at-no-sub': ['rfc9068-2.2-sub', 'rfc8693-1.1-subject-kept', 'rfc8693-1.1-external-subject-named'],
   'at-wrong-iss': ['rfc9068-2.2-iss'],
   'at-no-exp': ['rfc9068-2.2-exp'],
   'at-no-client-id': ['rfc9068-2.2-client-id'],
@@ -155,6 +165,11 @@ export const FAULTS = {
   'at-hidden-key': ['rfc9068-4-verifies'],
   'expires-in-lies': ['field-expires-in-agrees'],
   // metadata
+  'metadata-crashes': ['rfc8414-3-location'],
+  'metadata-missing': ['rfc9700-2.6-metadata', 'mcp-as-discoverable'],
+  'metadata-no-token-endpoint': ['rfc8414-2-token-endpoint'],
+  'metadata-issuer-query': ['rfc8414-2-issuer-form', 'rfc8414-3.3-issuer-identical', 'mcp-as-issuer-identical'],
+  'metadata-post-only': ['mcp-as-client-credentials-methods'],
   'metadata-is-text': ['rfc8414-3.2-json'],
   'metadata-other-issuer': ['rfc8414-3.3-issuer-identical', 'mcp-as-issuer-identical'],
   'metadata-no-response-types': ['rfc8414-2-response-types', 'mcp-as-sdk-parses'],
@@ -174,6 +189,7 @@ export const FAULTS = {
   'host-believed': ['field-host-is-not-believed'],
   // garbage
   echo: ['field-no-echo'],
+  'secret-echo': ['field-no-echo'],
   'header-injection': ['field-no-header-injection'],
   'garbage-crashes': ['field-garbage-is-refused'],
   // introspection and revocation

@@ -40,9 +40,7 @@ export interface SmallServerSettings {
 }
 
 export async function startSmallServer(settings: SmallServerSettings): Promise<SmallServer> {
-  let world: World | undefined;
   const server = createServer((request, response) => {
-    if (world === undefined) return;
     void answer(world, settings.modest === true, request).then(({ status, body, headers }) => {
       response.writeHead(status, headers);
       response.end(typeof body === 'string' ? body : JSON.stringify(body));
@@ -52,7 +50,7 @@ export async function startSmallServer(settings: SmallServerSettings): Promise<S
   const issuer = `http://127.0.0.1:${String((server.address() as AddressInfo).port)}`;
   const faults = new Set(settings.faults);
   const secretParty = (id: keyof typeof SECRETS, mayExchange = true) => ({ id, secret: SECRETS[id], mayExchange });
-  world = {
+  const world: World = {
     issuer,
     faults,
     trustedIssuer: settings.trustedIssuer,
@@ -135,6 +133,7 @@ async function route(world: World, modest: boolean, url: URL, incoming: Incoming
   try {
     switch (url.pathname) {
       case '/.well-known/oauth-authorization-server':
+        if (broken(world, 'metadata-crashes')) return { status: 500, body: {} };
         return modest ? notFound() : metadata(world, modest, incoming);
       case '/.well-known/openid-configuration':
         return metadata(world, modest, incoming);
@@ -154,7 +153,12 @@ async function route(world: World, modest: boolean, url: URL, incoming: Incoming
         return notFound();
     }
   } catch (error) {
-    if (error instanceof Refused) return { status: error.status, body: { error: error.code }, headers: error.headers };
+    if (error instanceof Refused)
+      return {
+        status: error.status,
+        body: { error: error.code, error_description: error.description },
+        headers: error.headers,
+      };
     return { status: 500, body: { error: 'server_error' } };
   }
 }
@@ -162,6 +166,7 @@ async function route(world: World, modest: boolean, url: URL, incoming: Incoming
 const notFound = (): Reply => ({ status: 404, body: { error: 'not_found' } });
 
 function metadata(world: World, modest: boolean, incoming: Incoming): Reply {
+  if (broken(world, 'metadata-missing')) return notFound();
   const { issuer } = world;
   const host = incoming.headers['forwarded'];
   const base = host !== undefined && broken(world, 'host-believed') ? `https://${host}` : issuer;
@@ -194,6 +199,9 @@ function metadata(world: World, modest: boolean, incoming: Incoming): Reply {
     ['metadata-implicit', { response_types_supported: ['code', 'token'] }],
     ['metadata-password', { grant_types_supported: [...(document['grant_types_supported'] as string[]), 'password'] }],
     ['metadata-no-client-documents', { client_id_metadata_document_supported: undefined }],
+    ['metadata-post-only', { token_endpoint_auth_methods_supported: ['client_secret_post'] }],
+    ['metadata-issuer-query', { issuer: `${issuer}?tenant=1` }],
+    ['metadata-no-token-endpoint', { token_endpoint: undefined }],
     ['metadata-no-code-endpoint', { authorization_endpoint: undefined }],
   ];
   for (const [fault, change] of faults) if (broken(world, fault)) Object.assign(document, change);

@@ -6,7 +6,7 @@ import type { JsonWebKey as NodeJwk } from 'node:crypto';
 import type { JWK } from 'jose';
 import { publicKeyPem } from '../../issuer/attacks.ts';
 import { isRecord } from '../../wire/http.ts';
-import { audiences, decodeJwt, nowSeconds, signJwt } from '../../wire/jwt.ts';
+import { audiences, decodeJwt, nowSeconds, signJwt, unsignedJwt } from '../../wire/jwt.ts';
 import type { DecodedJwt, Json } from '../../wire/jwt.ts';
 import { broken, Refused } from './world.ts';
 import type { World } from './world.ts';
@@ -143,7 +143,7 @@ export interface Minted {
   readonly lifetimeSeconds: number;
 }
 
-export async function mint(world: World, client: string, claims: Json, notAfter?: number): Promise<Minted> {
+export function mint(world: World, client: string, claims: Json, notAfter?: number): Minted {
   const now = nowSeconds();
   const capped = notAfter === undefined || broken(world, 'outlives-subject') ? Infinity : notAfter - now;
   const lifetimeSeconds = Math.min(LIFETIME_SECONDS, capped);
@@ -165,7 +165,9 @@ export async function mint(world: World, client: string, claims: Json, notAfter?
   for (const [name, fault] of left) if (broken(world, fault)) all[name] = undefined;
   const key = broken(world, 'at-hidden-key') ? world.hiddenKey : world.key;
   const typ = broken(world, 'at-no-typ') ? 'JWT' : 'at+jwt';
-  const token = signJwt({ alg: key.alg, kid: key.kid, typ }, all, key.privateKey);
+  const token = broken(world, 'at-unsigned')
+    ? unsignedJwt({ alg: 'none', typ }, all)
+    : signJwt({ alg: key.alg, kid: key.kid, typ }, all, key.privateKey);
   world.issuedTo.set(token, client);
   return { token, lifetimeSeconds };
 }

@@ -62,10 +62,12 @@ export class Refused extends Error {
   readonly code: string;
   readonly status: number;
   readonly headers: Readonly<Record<string, string>>;
-  constructor(code: string, status = 400, headers: Readonly<Record<string, string>> = {}) {
+  readonly description: string | undefined;
+  constructor(code: string, status = 400, headers: Readonly<Record<string, string>> = {}, description?: string) {
     super(code);
     this.code = code;
     this.status = status;
     this.headers = headers;
+    this.description = description;
   }
 }

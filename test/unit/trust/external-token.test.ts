@@ -110,8 +110,9 @@ describe('verifyExternalToken', () => {
   });
 
   it('is bound to one tenant of a templated issuer (R13)', async () => {
-    const spec = { issuer: 'https://login.example/{tenant}/v2.0', tenants: ['a', 'b'] };
-    const claims = { iss: 'https://login.example/a/v2.0' };
+    const subject = { claims: ['tid', 'oid'] };
+    const spec = { issuer: 'https://login.example/{tenant}/v2.0', tenants: ['a', 'b'], subject };
+    const claims = { iss: 'https://login.example/a/v2.0', tid: 'a', oid: 'ada' };
     expect(await outcomeOf({ spec, claims, iss: 'https://login.example/a/v2.0' })).toBe('ok');
     expect(await outcomeOf({ spec, claims, iss: 'https://login.example/b/v2.0' })).toBe('issuer_mismatch iss');
   });

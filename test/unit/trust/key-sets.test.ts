@@ -53,6 +53,7 @@ const settled = () => new Promise((resolve) => setTimeout(resolve, 100));
 describe('freshness', () => {
   it('fetches once and keeps the keys while they are fresh', async () => {
     expect(await kids()).toEqual([firstKid()]);
+    expect(log.join()).not.toContain('no usable key');
     await kids();
     later(299);
     await kids(remote(), firstKid());
@@ -313,7 +314,8 @@ describe('where keys come from', () => {
 
   it('is discovery by default, at the exact issuer of the token', () => {
     expect(source({})).toMatchObject({ kind: 'discovery', issuer: 'https://corp.example', internal: false });
-    const tenants = { issuer: 'https://login.example/{tenant}/v2.0', tenants: ['a', 'b'] };
+    const subject = { claims: ['tid', 'oid'] };
+    const tenants = { issuer: 'https://login.example/{tenant}/v2.0', tenants: ['a', 'b'], subject };
     expect(source(tenants, 'https://login.example/b/v2.0')).toMatchObject({ issuer: 'https://login.example/b/v2.0' });
   });
 

@@ -1,0 +1,201 @@
+/**
+ * `openapi.yaml` and the server hold each other: every route is described and every described path is a route, and every
+ * answer of a small run over real sockets is one that the document describes, its headers and body included.
+ */
+import { readFileSync } from 'node:fs';
+import { Ajv2020 } from 'ajv/dist/2020.js';
+import { parse } from 'yaml';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { routes } from '../../src/http/server.ts';
+import type { ServerParts } from '../../src/http/server.ts';
+import { startCambist } from '../support/cambist.ts';
+import type { TestCambist } from '../support/cambist.ts';
+import { startJwksIssuer } from '../support/jwks-issuer.ts';
+import type { JwksIssuer } from '../support/jwks-issuer.ts';
+import { basicHeader } from '../support/token-client.ts';
+
+const document = parse(readFileSync('openapi.yaml', 'utf8'));
+const described = Object.entries<Record<string, any>>(document.paths).flatMap(([path, item]) =>
+  Object.keys(item).map((method) => `${method} ${path}`),
+);
+
+const EXCHANGE = 'urn:ietf:params:oauth:grant-type:token-exchange';
+const ID_TOKEN = 'urn:ietf:params:oauth:token-type:id_token';
+const NOTES = 'https://notes.example/mcp';
+
+let corp: JwksIssuer;
+let cambist: TestCambist;
+beforeAll(async () => {
+  corp = await startJwksIssuer();
+  cambist = await startCambist({
+    objects: `
+issuers: [{ name: corp, issuer: '${corp.issuer}', internal: true }]
+clients:
+  - { id: agent, auth: [client_secret_basic, client_secret_post] }
+  - { id: narrow, auth: [client_secret_basic], grants: [client_credentials] }
+resources: [{ name: notes, uri: '${NOTES}', scopes: { 'notes:read': Read }, default_scopes: ['notes:read'] }]
+policies: [{ id: all, cedar: 'permit (principal, action in [Action::"access", Action::"act"], resource);' }]
+`,
+  });
+});
+afterAll(async () => {
+  await cambist.stop();
+  await corp.stop();
+});
+
+it('describes every route, and nothing that is none', () => {
+  const parts = { issuer: 'https://sts.example', grantTypes: [], openapi: '' } as unknown as ServerParts;
+  const served = routes(parts).map(({ method, path }) => `${method} ${path}`);
+  expect(served.sort()).toEqual([...described].sort());
+});
+
+it('is served as it stands in the repository', async () => {
+  const response = await fetch(`${cambist.url}/openapi.yaml`);
+  expect(await response.text()).toBe(readFileSync('openapi.yaml', 'utf8'));
+});
+
+describe('an answer is one that the document describes', () => {
+  const basic = (id = 'agent') => ({ authorization: basicHeader(id, cambist.secretOf(id)) });
+  const exchanging = async (more: Record<string, string> = {}) => ({
+    grant_type: EXCHANGE,
+    subject_token: await corp.mint({ aud: cambist.issuer, sub: 'ada' }),
+    subject_token_type: ID_TOKEN,
+    resource: NOTES,
+    ...more,
+  });
+  interface Wish {
+    readonly method?: string;
+    readonly headers?: Record<string, string>;
+    readonly form?: Record<string, string>;
+    readonly body?: string;
+  }
+
+  it.each<[string, string, number, () => Wish | Promise<Wish>]>([
+    ['an exchange', '/oauth2/token', 200, async () => ({ headers: basic(), form: await exchanging() })],
+    [
+      'an exchange for type jwt',
+      '/oauth2/token',
+      200,
+      async () => ({
+        headers: basic(),
+        form: await exchanging({ requested_token_type: 'urn:ietf:params:oauth:token-type:jwt' }),
+      }),
+    ],
+    [
+      'client_credentials by post',
+      '/oauth2/token',
+      200,
+      () => ({
+        form: {
+          grant_type: 'client_credentials',
+          client_id: 'agent',
+          client_secret: cambist.secretOf('agent'),
+          resource: NOTES,
+        },
+      }),
+    ],
+    [
+      'an identity token',
+      '/oauth2/token',
+      200,
+      () => ({ headers: basic(), form: { grant_type: 'client_credentials' } }),
+    ],
+    ['a bad scope', '/oauth2/token', 400, async () => ({ headers: basic(), form: await exchanging({ scope: 'x' }) })],
+    [
+      'a bad target',
+      '/oauth2/token',
+      400,
+      async () => ({ headers: basic(), form: await exchanging({ resource: 'x' }) }),
+    ],
+    [
+      'a bad token',
+      '/oauth2/token',
+      400,
+      async () => ({ headers: basic(), form: await exchanging({ subject_token: 'x' }) }),
+    ],
+    ['an unknown grant', '/oauth2/token', 400, () => ({ headers: basic(), form: { grant_type: 'password' } })],
+    [
+      'a grant that it may not use',
+      '/oauth2/token',
+      400,
+      async () => ({ headers: basic('narrow'), form: await exchanging() }),
+    ],
+    [
+      'a wrong content type',
+      '/oauth2/token',
+      400,
+      () => ({ headers: { 'content-type': 'application/json' }, body: '{}' }),
+    ],
+    ['a query', '/oauth2/token?grant_type=client_credentials', 400, () => ({ headers: basic(), form: {} })],
+    ['no client', '/oauth2/token', 401, () => ({ form: { grant_type: 'client_credentials' } })],
+    [
+      'a wrong secret',
+      '/oauth2/token',
+      401,
+      () => ({ headers: { authorization: basicHeader('agent', 'x') }, form: { grant_type: 'client_credentials' } }),
+    ],
+    ['GET', '/oauth2/token', 405, () => ({ method: 'GET' })],
+    ['a form that is too large', '/oauth2/token', 413, () => ({ headers: basic(), body: `x=${'y'.repeat(40_000)}` })],
+    ['the key set', '/oauth2/jwks', 200, () => ({ method: 'GET' })],
+    ['the metadata', '/.well-known/oauth-authorization-server', 200, () => ({ method: 'GET' })],
+    ['the metadata under OpenID’s name', '/.well-known/openid-configuration', 200, () => ({ method: 'GET' })],
+    ['the authorization endpoint', '/oauth2/authorize', 501, () => ({ method: 'GET' })],
+    ['this document', '/openapi.yaml', 200, () => ({ method: 'GET' })],
+    ['POST to the key set', '/oauth2/jwks', 405, () => ({ method: 'POST' })],
+    ['DELETE of the metadata', '/.well-known/oauth-authorization-server', 405, () => ({ method: 'DELETE' })],
+  ])('%s: %s %i', async (_, path, status, wish) => {
+    const { method = 'POST', headers = {}, form, body } = await wish();
+    const response = await fetch(cambist.url + path, {
+      method,
+      headers: {
+        ...(form === undefined ? {} : { 'content-type': 'application/x-www-form-urlencoded' }),
+        ...(body?.startsWith('x=') === true ? { 'content-type': 'application/x-www-form-urlencoded' } : {}),
+        ...headers,
+      },
+      ...(form === undefined ? {} : { body: new URLSearchParams(form).toString() }),
+      ...(body === undefined ? {} : { body }),
+    });
+    expect(response.status).toBe(status);
+    await expectDescribed(path.split('?')[0]!, response);
+  });
+});
+
+/** Holds an answer against the one response that the document has for its path and status. */
+async function expectDescribed(path: string, response: Response): Promise<void> {
+  const [operation] = Object.values<any>(document.paths[path]);
+  const described = resolve(
+    operation.responses[response.status] ?? operation.responses[`${String(response.status)[0]}XX`],
+  );
+  expect(described, `${path} ${response.status} is not described`).toBeDefined();
+  for (const [name, header] of Object.entries<any>(described.headers ?? {})) {
+    const value = response.headers.get(name);
+    if (name === 'WWW-Authenticate' && value === null) continue; // present only when the header was used
+    expect(validate(resolve(header).schema, value), `${path} ${name}: ${value}`).toEqual([]);
+  }
+  const text = await response.text();
+  if (described.content === undefined) {
+    expect(text).toBe('');
+    return;
+  }
+  const type = response.headers.get('content-type')?.split(';')[0] ?? '';
+  expect(Object.keys(described.content)).toContain(type);
+  const body = /json/.test(type) ? JSON.parse(text) : text;
+  expect(validate(described.content[type].schema, body)).toEqual([]);
+}
+
+function resolve(node: any): any {
+  const reference = node?.$ref as string | undefined;
+  if (reference === undefined) return node;
+  return reference
+    .slice(2)
+    .split('/')
+    .reduce((at, key) => at[key], document);
+}
+
+function validate(schema: unknown, value: unknown): unknown[] {
+  const ajv = new Ajv2020({ strict: false, validateFormats: false, allErrors: true });
+  ajv.addSchema({ ...document, $id: 'openapi' }, 'openapi');
+  const rooted = JSON.parse(JSON.stringify(schema).replaceAll('"#/', '"openapi#/'));
+  ajv.validate(rooted, value);
+  return ajv.errors ?? [];
+}

@@ -1,0 +1,165 @@
+/**
+ * What callers read, pinned: every reason with its status and error code, the constant descriptions, the headers. The
+ * literals are those of the requirements; nothing here is computed by the code under test.
+ */
+import type { ServerResponse } from 'node:http';
+import { describe, expect, it } from 'vitest';
+import { REASONS, refuse, Unavailable } from '../../src/core/refusal.ts';
+import type { Reason } from '../../src/core/refusal.ts';
+import { sendFailure, sendRefusal } from '../../src/http/wire.ts';
+
+const WIRE: Readonly<Record<Reason, readonly [status: number, error: string]>> = {
+  method_not_allowed: [405, 'invalid_request'],
+  content_type_unsupported: [400, 'invalid_request'],
+  body_too_large: [413, 'invalid_request'],
+  body_malformed: [400, 'invalid_request'],
+  parameter_in_query: [400, 'invalid_request'],
+  parameter_duplicated: [400, 'invalid_request'],
+  parameter_missing: [400, 'invalid_request'],
+  parameter_invalid: [400, 'invalid_request'],
+  client_authentication_missing: [401, 'invalid_client'],
+  client_authentication_ambiguous: [400, 'invalid_request'],
+  client_unknown: [401, 'invalid_client'],
+  client_disabled: [401, 'invalid_client'],
+  client_method_not_allowed: [401, 'invalid_client'],
+  client_secret_wrong: [401, 'invalid_client'],
+  client_id_mismatch: [401, 'invalid_client'],
+  client_assertion_type_unsupported: [401, 'invalid_client'],
+  client_assertion_invalid: [401, 'invalid_client'],
+  client_assertion_replayed: [401, 'invalid_client'],
+  grant_unsupported: [400, 'unsupported_grant_type'],
+  grant_not_allowed: [400, 'unauthorized_client'],
+  token_type_unsupported: [400, 'invalid_request'],
+  requested_token_type_unsupported: [400, 'invalid_request'],
+  subject_token_invalid: [400, 'invalid_request'],
+  subject_token_issuer_unknown: [400, 'invalid_request'],
+  subject_token_issuer_disabled: [400, 'invalid_request'],
+  subject_token_not_meant_for_client: [400, 'invalid_request'],
+  subject_token_unknown: [400, 'invalid_request'],
+  subject_token_bound: [400, 'invalid_request'],
+  subject_token_replayed: [400, 'invalid_request'],
+  subject_disabled: [400, 'invalid_request'],
+  actor_token_invalid: [400, 'invalid_request'],
+  actor_token_issuer_unknown: [400, 'invalid_request'],
+  actor_token_issuer_disabled: [400, 'invalid_request'],
+  actor_token_not_meant_for_client: [400, 'invalid_request'],
+  actor_token_unknown: [400, 'invalid_request'],
+  actor_token_bound: [400, 'invalid_request'],
+  actor_token_replayed: [400, 'invalid_request'],
+  actor_disabled: [400, 'invalid_request'],
+  chain_member_disabled: [400, 'invalid_request'],
+  subject_name_taken: [400, 'invalid_request'],
+  target_missing: [400, 'invalid_target'],
+  target_malformed: [400, 'invalid_target'],
+  target_unknown: [400, 'invalid_target'],
+  target_disabled: [400, 'invalid_target'],
+  targets_not_grouped: [400, 'invalid_target'],
+  scope_malformed: [400, 'invalid_scope'],
+  scope_unknown: [400, 'invalid_scope'],
+  call_edge_missing: [400, 'invalid_target'],
+  may_act_mismatch: [400, 'invalid_request'],
+  act_as_denied: [400, 'invalid_request'],
+  chain_invalid: [400, 'invalid_request'],
+  chain_too_deep: [400, 'invalid_request'],
+  all_scopes_denied: [400, 'invalid_target'],
+  some_scopes_denied: [400, 'invalid_scope'],
+  no_default_scope_left: [400, 'invalid_scope'],
+  nothing_left_to_live: [400, 'invalid_request'],
+};
+
+const DESCRIPTIONS: Readonly<Record<string, string>> = {
+  invalid_request: 'The request is malformed, or a token in it is missing, invalid or not acceptable.',
+  invalid_client: 'Client authentication failed.',
+  unauthorized_client: 'This client may not use this grant.',
+  unsupported_grant_type: 'This grant type is not supported.',
+  invalid_scope: 'A requested scope is unknown, malformed or not permitted.',
+  invalid_target: 'A requested resource or audience is missing, unknown or not permitted.',
+};
+
+const ALWAYS = {
+  'Content-Type': 'application/json',
+  'Cache-Control': 'no-store',
+  Pragma: 'no-cache',
+  'X-Content-Type-Options': 'nosniff',
+};
+
+interface Sent {
+  status: number;
+  headers: Record<string, string>;
+  body: string;
+}
+
+/** Takes down what is written to a response. */
+function written(send: (response: ServerResponse) => void): Sent {
+  const sent: Sent = { status: 0, headers: {}, body: '' };
+  const response = {
+    writeHead: (status: number, headers: Record<string, string>) => {
+      sent.status = status;
+      sent.headers = headers;
+    },
+    end: (body: string) => {
+      sent.body = body;
+    },
+  };
+  send(response as unknown as ServerResponse);
+  return sent;
+}
+
+const refusedAs = (reason: Reason, usedHeader = false) =>
+  written((response) => sendRefusal(response, refuse(reason, { secret: 'never shown' }), usedHeader));
+
+describe('errors on the wire (RFC 6749 §5.2, RFC 8693 §2.2.2, RFC 8707 §2)', () => {
+  it('pins every reason that there is, and none that there is not', () => {
+    expect(Object.keys(WIRE).sort()).toEqual([...REASONS].sort());
+  });
+
+  it.each(Object.entries(WIRE) as [Reason, readonly [number, string]][])(
+    '%s is %j, with a constant description and nothing of the request',
+    (reason, [status, error]) => {
+      const { status: sent, headers, body } = refusedAs(reason);
+      expect({ sent, headers, body: JSON.parse(body) }).toMatchObject({
+        sent: status,
+        headers: ALWAYS,
+        body: { error, error_description: DESCRIPTIONS[error] },
+      });
+      expect(Object.keys(JSON.parse(body))).toEqual(['error', 'error_description']);
+      expect(body + JSON.stringify(headers)).not.toContain('never shown');
+    },
+  );
+
+  it('challenges with Basic on 401 where the Authorization header was used, and only there (RFC 6749 §5.2)', () => {
+    for (const [reason, [status]] of Object.entries(WIRE) as [Reason, readonly [number, string]][]) {
+      expect(refusedAs(reason, false).headers).not.toHaveProperty('WWW-Authenticate');
+      const { headers } = refusedAs(reason, true);
+      if (status === 401) expect(headers['WWW-Authenticate']).toBe('Basic realm="cambist", charset="UTF-8"');
+      else expect(headers).not.toHaveProperty('WWW-Authenticate');
+    }
+  });
+
+  it('says which method is allowed on 405 (RFC 9110 §15.5.6), and closes what it did not read on 413', () => {
+    expect(refusedAs('method_not_allowed').headers['Allow']).toBe('POST');
+    expect(refusedAs('body_too_large').headers['Connection']).toBe('close');
+  });
+});
+
+describe('failures on the wire', () => {
+  it('F1 a dependency that is down is 503 with Retry-After, and does not say which', () => {
+    const error = new Unavailable('database', 'connect ECONNREFUSED 10.0.0.5 password=hunter2');
+    expect(written((response) => sendFailure(response, error))).toEqual({
+      status: 503,
+      headers: { ...ALWAYS, 'Retry-After': '2' },
+      body: '{"error":"temporarily_unavailable","error_description":"The service cannot answer now. Try again later."}',
+    });
+  });
+
+  it.each([new Error('boom at /srv/secret.ts'), 'a string', undefined, null])(
+    'a bug is 500 and says nothing',
+    (bug) => {
+      expect(written((response) => sendFailure(response, bug))).toEqual({
+        status: 500,
+        headers: ALWAYS,
+        body: '{"error":"server_error","error_description":"The service failed to answer."}',
+      });
+    },
+  );
+});
