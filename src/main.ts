@@ -15,6 +15,7 @@ import { composeService } from './compose.ts';
 import type { Service } from './compose.ts';
 import { embeddedKey, prepareFolder } from './config/embedded-key.ts';
 import type { Settings } from './config/settings.ts';
+import type { EmbeddedSettings } from './config/settle.ts';
 import { systemClock } from './core/clock.ts';
 import { createLogger } from './core/log.ts';
 import type { Logger } from './core/log.ts';
@@ -45,24 +46,27 @@ async function open(settings: Settings, logger: Logger): Promise<Opened> {
       keyEncryptionKey: settings.keyEncryptionKey,
     };
   }
-  const faults = prepareFolder(database);
-  if (faults.length > 0) throw settingsFailure(faults);
-  let { keyEncryptionKey } = settings;
-  if (keyEncryptionKey === undefined) {
-    const made = embeddedKey(database);
-    if (Array.isArray(made)) throw settingsFailure(made);
-    keyEncryptionKey = made.key;
-    if (made.created)
-      logger.warn(
-        { file: database.keyFile },
-        'MADE A KEY-ENCRYPTION KEY. Without this file the data of this Cambist cannot be read: back it up, apart from the data',
-      );
-  }
+  const keyEncryptionKey = embeddedKeyOf(settings, database, logger);
   const { dataFolder, schema } = database;
   return {
     database: await openDatabase({ source: { engine: 'pglite', dataDir: dataFolder }, schema, migrate: true, logger }),
     keyEncryptionKey,
   };
+}
+
+/** The key of the embedded engine: from the settings, or from its file, which is made with the data. */
+function embeddedKeyOf(settings: Settings, database: EmbeddedSettings, logger: Logger): Uint8Array {
+  const faults = prepareFolder(database);
+  if (faults.length > 0) throw settingsFailure(faults);
+  if (settings.keyEncryptionKey !== undefined) return settings.keyEncryptionKey;
+  const made = embeddedKey(database);
+  if (Array.isArray(made)) throw settingsFailure(made);
+  if (made.created)
+    logger.warn(
+      { file: database.keyFile },
+      'MADE A KEY-ENCRYPTION KEY. Without this file the data of this Cambist cannot be read: back it up, apart from the data',
+    );
+  return made.key;
 }
 
 async function openService(
@@ -170,8 +174,8 @@ async function withOwner<T>(settings: Settings, work: (owner: Database) => Promi
   const { database } = settings;
   const logger = createLogger(settings.logLevel);
   if (database.kind === 'embedded') {
-    const faults = prepareFolder(database);
-    if (faults.length > 0) throw settingsFailure(faults);
+    // The key first: data without the key that it will be sealed under could never be opened.
+    embeddedKeyOf(settings, database, logger);
   }
   const source =
     database.kind === 'postgres'

@@ -18,7 +18,7 @@ import { addSchemaCommand } from './schema.ts';
 import { addServeCommand } from './serve.ts';
 import { addSubjectCommand } from './subject.ts';
 
-export type { CliParts, OpenedOperations } from './context.ts';
+export type { CliParts } from './context.ts';
 
 const HELP = `
 Settings come from cambist.yaml (or --config FILE, or CAMBIST_CONFIG) and the environment; see docs/configuration.md.

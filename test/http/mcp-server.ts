@@ -49,7 +49,7 @@ export async function startMcpServer(options: McpServerOptions): Promise<{ stop(
     const server = serverOf(options);
     const transport = new StreamableHTTPServerTransport({});
     response.on('close', () => void server.close());
-    await server.connect(transport as Transport);
+    await server.connect(transport);
     await transport.handleRequest(request, response, request.body);
   });
   const listening = createServer(app as Parameters<typeof createServer>[1]);
@@ -61,7 +61,7 @@ export async function startMcpServer(options: McpServerOptions): Promise<{ stop(
 export async function callTool(uri: string, authProvider: OAuthClientProvider, name = 'whoami'): Promise<any> {
   const client = new Client({ name: 'test', version: '1.0.0' });
   const transport = new StreamableHTTPClientTransport(new URL(uri), { authProvider });
-  await client.connect(transport as Transport);
+  await client.connect(transport);
   try {
     const { content } = (await client.callTool({ name })) as { content: { text: string }[] };
     return JSON.parse(content[0]?.text ?? 'null');

@@ -24,7 +24,7 @@ let signer: oauth.PrivateKey;
 beforeAll(async () => {
   people = await startOidcIssuer({ relyingParties: ['portal'] });
   const pair = await generateKeyPair('ES256', { extractable: true });
-  signer = { key: pair.privateKey as CryptoKey, kid: 'agent-1' };
+  signer = { key: pair.privateKey, kid: 'agent-1' };
   const jwk = { ...(await exportJWK(pair.publicKey)), kid: 'agent-1', alg: 'ES256', use: 'sig' };
   cambist = await startCambist({ objects: company(people.issuer, jwk) });
 });

@@ -9,18 +9,7 @@ import type { TestCambist } from '../support/cambist.ts';
 import { withDatabases } from '../support/databases.ts';
 import { startJwksIssuer } from '../support/jwks-issuer.ts';
 import type { JwksIssuer } from '../support/jwks-issuer.ts';
-import {
-  ACCESS_TOKEN,
-  actors,
-  exchange,
-  EXCHANGE,
-  forItself,
-  granted,
-  ID_TOKEN,
-  recordOf,
-  refused,
-  tokenOf,
-} from './asking.ts';
+import { ACCESS_TOKEN, actors, exchange, EXCHANGE, forItself, granted, recordOf, refused, tokenOf } from './asking.ts';
 import { ALPHA, BETA, companyYaml } from './company.ts';
 
 withDatabases('exchange and record', (databases) => {

@@ -237,7 +237,7 @@ class Session {
     expect(new Set(String(claims.scope).split(' '))).toEqual(expected.scopes);
     expect(answer.body.scope).toBe(claims.scope);
     expect(readAct(claims.act, ours)).toEqual(expected.chain.map(({ iss, sub }) => ({ iss, sub })));
-    expect(claims.exp).toBe(Math.min(claims.iat + expected.lifetimeSeconds, expected.notAfter));
+    expect(claims.exp).toBe(Math.min(Number(claims.iat) + expected.lifetimeSeconds, expected.notAfter));
     expect(answer.body.expires_in).toBe(claims.exp - claims.iat);
   }
 

@@ -97,6 +97,18 @@ const ROWS: readonly Row[] = [
     prepare: prepareHop,
   },
   {
+    what: 'the trusted issuer of an earlier actor',
+    kind: 'issuer',
+    name: 'kubernetes',
+    error: 'invalid_request',
+    reason: 'chain_member_disabled',
+    prepare: async (company) => {
+      const act = { sub: 'system:serviceaccount:agents:other', iss: company.kubernetes.issuer };
+      const subject_token = await company.idToken({ act });
+      return (caller) => company.exchange({ subject_token }, caller);
+    },
+  },
+  {
     what: 'a client whose actor token is presented',
     kind: 'client',
     name: 'robot',

@@ -24,7 +24,8 @@ const unread = (reason: string, status = 400) => ({ error: 'invalid_request', re
 interface Raw {
   readonly path?: string;
   readonly method?: string;
-  readonly headers?: Readonly<Record<string, string>>;
+  /** A list repeats its header. */
+  readonly headers?: Readonly<Record<string, string | string[]>>;
   readonly body?: string | Buffer;
 }
 
@@ -274,6 +275,14 @@ describe('R20 A11 what stands in headers and paths', () => {
       const spoofed = await send({ body: CREDENTIALS, headers });
       expect(expectGranted(spoofed).iss).toBe(company.cambist.issuer);
     }
+  });
+
+  // Open finding: Node hands over the first of several and drops the others; both clients' secrets were sent.
+  it('R2 two Authorization headers are two credentials → 400 invalid_request (RFC 6749 §2.3)', async () => {
+    await grantedRaw();
+    const of = (client: string) => basicHeader(client, company.cambist.secretOf(client));
+    const answer = await send({ body: CREDENTIALS, headers: { authorization: [of('agent'), of('second')] } });
+    expectErrorForm(answer, 400, 'invalid_request');
   });
 
   it('A11 path tricks open nothing (oauth2-proxy 2026)', async () => {

@@ -122,10 +122,15 @@ describe('R5 one node', () => {
     await expectRefused(company, await company.credentials(job, ALONE), REPLAYED);
   });
 
-  it('R5 fifty copies at once → exactly one 200', async () => {
-    const form = bearer(await company.assertion());
-    const answers = await Promise.all(Array.from({ length: COPIES }, () => company.credentials(form, ALONE)));
-    expect(countOf(answers)).toEqual({ 200: 1, 401: COPIES - 1 });
+  it('R5 fifty copies at once → exactly one 200, in whichever batch they are committed', async () => {
+    for (let round = 0; round < 3; round++) {
+      const form = bearer(await company.assertion());
+      // What is under way already lets the copies gather into one batch.
+      const others = Array.from({ length: 5 }, () => company.credentials());
+      const copies = Array.from({ length: COPIES }, () => company.credentials(form, ALONE));
+      expect(countOf(await Promise.all(copies))).toEqual({ 200: 1, 401: COPIES - 1 });
+      expect(countOf(await Promise.all(others))).toEqual({ 200: 5 });
+    }
   });
 });
 

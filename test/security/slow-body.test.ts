@@ -30,6 +30,7 @@ function drip(head: string, byte: string): Promise<{ readonly text: string; read
   });
 }
 
+// Open finding: Node looks for slow requests every 30 s unless `connectionsCheckingInterval` says otherwise.
 it('dependency express: a slow body or slow headers are cut within 20 s, and never answered with a token', async () => {
   const post = 'POST /oauth2/token HTTP/1.1\r\nhost: x\r\n';
   const form = 'content-type: application/x-www-form-urlencoded\r\ncontent-length: 1000\r\n\r\ngrant_type=';

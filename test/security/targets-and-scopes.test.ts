@@ -188,6 +188,56 @@ describe('R7 never wider', () => {
       target('call_edge_missing'),
     );
   });
+
+  it('R7 R9 of a token for several resources a server has only what is its own', async () => {
+    const group = await company.exchange({ resource: [CALENDAR, MAIL] });
+    expect(expectGranted(group).scope).toBe('calendar:read mail:read');
+    const token = { subject_token: group.body.access_token, subject_token_type: ACCESS };
+    const server = { as: 'calendar-server' };
+    expectGranted(await company.exchange({ ...token, resource: NOTES, scope: 'notes:write' }, server));
+    await expectRefused(
+      company,
+      await company.exchange({ ...token, resource: MAIL }, server),
+      target('call_edge_missing'),
+    );
+    await expectRefused(company, await company.exchange({ ...token, resource: NOTES }, { as: 'notes-server' }), {
+      error: 'invalid_request',
+      reason: 'subject_token_not_meant_for_client',
+    });
+  });
+
+  it('R7 where a mapping says what an external scope means here, it is a ceiling, and call edges do not lift it', async () => {
+    const iss = 'https://mapped.example';
+    const meaning = [{ resource: NOTES, scopes: ['notes:write'] }];
+    await company.cambist.apply(
+      JSON.stringify({
+        issuers: [
+          {
+            name: 'mapped',
+            issuer: iss,
+            jwks: { keys: [company.signer.keys[0]!.publicJwk] },
+            token_types: { access_token: {} },
+            claims: { scope: { values: { write: meaning } } },
+          },
+        ],
+        policies: [
+          {
+            id: 'mapped',
+            cedar: `permit (principal is User, action == Action::"access", resource) when { principal.issuer == "${iss}" };`,
+          },
+        ],
+      }),
+    );
+    const ask = async (scope: string, fields: Record<string, string>) => {
+      const claims = { iss, sub: 'grace', aud: company.cambist.issuer, scope };
+      const subject_token = await company.signer.mint(claims, { header: { typ: 'at+jwt' } });
+      return company.exchange({ subject_token, subject_token_type: ACCESS, ...fields });
+    };
+    expect(expectGranted(await ask('write', { scope: 'notes:write' })).scope).toBe('notes:write');
+    await expectRefused(company, await ask('write', { scope: 'notes:read' }), target('all_scopes_denied'));
+    await expectRefused(company, await ask('other', { scope: 'notes:write' }), target('call_edge_missing'));
+    await expectRefused(company, await ask('write', { resource: CALENDAR }), target('call_edge_missing'));
+  });
 });
 
 describe('A2 a low-scope token does not open another application (ZITADEL CVE-2026-56668)', () => {

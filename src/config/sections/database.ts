@@ -32,7 +32,6 @@ export const databaseSection = z.strictObject({
     .default(5000)
     .describe('Longest run of one statement (PostgreSQL only)'),
 });
-export type DatabaseSection = z.infer<typeof databaseSection>;
 
 export const dataDirSetting = z
   .string()

@@ -21,7 +21,6 @@ export const listenSection = z.strictObject({
       'Where plain HTTP may be spoken: loopback only, or (behind_tls_proxy) on an address that only a TLS-terminating proxy reaches',
     ),
 });
-export type ListenSection = z.infer<typeof listenSection>;
 
 /** Is this the address of the loopback interface, which only this machine reaches? */
 export function isLoopbackHost(host: string): boolean {
