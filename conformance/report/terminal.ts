@@ -51,7 +51,9 @@ export function openTerminal(write: (line: string) => void, coloured: boolean): 
           `${counts.warn} warnings, ${counts.skipped} skipped; ` +
           `${outcome.requestsSent} requests in ${(outcome.durationMs / 1000).toFixed(1)} s`,
       );
-      for (const one of faults.unexpected) write(`unexpected failure${line(one).slice(1)}`);
+      // Without a list of expected failures every failure is unexpected, and was shown above.
+      if (faults.unexpected.length < counts.fail)
+        for (const one of faults.unexpected) write(`unexpected failure${line(one).slice(1)}`);
       for (const id of faults.stale) write(`stale: ${id} is expected to fail and does not`);
       for (const id of faults.newSkips) write(`new skip: ${id} is skipped and not pinned`);
       for (const id of faults.goneSkips) write(`stale pin: ${id} is pinned as skipped and was judged`);

@@ -18,7 +18,13 @@ export const rfc9728 = requirementsOf('rfc9728', [
     'mcp-protected-resource/metadata',
     'The metadata are where the challenge or the well-known path says.',
   ],
-  ['3.2', 'no-empty-lists', 'MUST', 'mcp-protected-resource/metadata', 'A list without elements is left out.'],
+  [
+    '3.2',
+    'no-empty-lists',
+    'MUST',
+    'mcp-protected-resource/metadata',
+    'A list without elements is left out of the metadata of a resource.',
+  ],
   [
     '3.3',
     'resource-identical',

@@ -29,6 +29,9 @@ async function revoke(
   changes: Changes = {},
   ask: Omit<Ask, 'form'> = {},
 ): Promise<Answer> {
+  // A server may revoke more than it was asked to, up to the sign-in that everything came from (RFC 7009 §2.1): subject
+  // tokens that were kept for use again may be dead after this.
+  probe.target.kept.clear();
   return probe.ask({
     url: String(probe.target.metadata['revocation_endpoint']),
     ...ask,

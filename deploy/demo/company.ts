@@ -3,7 +3,7 @@
  * command line, and a client secret for each agent and server. Everything listens on loopback and lives in `.cambist/`.
  */
 import { existsSync, readFileSync, rmSync } from 'node:fs';
-import { createServer } from 'node:net';
+import { connect, createServer } from 'node:net';
 import { cleanEnvironment, startCambist } from './cambist-process.ts';
 import type { CambistProcess } from './cambist-process.ts';
 import { startIdentityProvider } from './identity-provider.ts';
@@ -50,6 +50,10 @@ export function secretFile(clientId: string): string {
 
 /** Starts everything. What was started is stopped again when a later part fails. */
 export async function startCompany(): Promise<Company> {
+  if (await answersAt(`${PLACES.data}/cambist.sock`))
+    throw new Error(
+      `A Cambist already runs on ${PLACES.data}/ in this folder: stop it first, or paste lines against it.`,
+    );
   const first = !existsSync(`${PLACES.data}/data`);
   makePrivateFolder(PLACES.data);
   // Secrets of an earlier database open nothing in a new one.
@@ -151,6 +155,20 @@ function isFree(port: number): Promise<boolean> {
       probe.close(() => {
         resolve(true);
       });
+    });
+  });
+}
+
+/** A socket file outlives a process that was killed: only one that takes a connection counts. */
+function answersAt(socketPath: string): Promise<boolean> {
+  const socket = connect(socketPath);
+  return new Promise((resolve) => {
+    socket.once('connect', () => {
+      socket.destroy();
+      resolve(true);
+    });
+    socket.once('error', () => {
+      resolve(false);
     });
   });
 }

@@ -127,6 +127,10 @@ describe('npm start', () => {
       expect(answers[1]).toMatch(/^HTTP\/1\.1 400[^]*"invalid_target"/);
       expect(answers[2]).toContain('notes-are-private');
 
+      const another = startDemo('--once');
+      expect(await another.exit).toBe(1);
+      expect(another.output()).toContain('already runs');
+
       const port = /Cambist at http:\/\/127\.0\.0\.1:(\d+)/.exec(output)?.[1] ?? '';
       demo.child.kill('SIGINT');
       expect(await demo.exit, demo.output()).toBe(0);

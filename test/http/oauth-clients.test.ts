@@ -3,7 +3,6 @@
  * paths, every way to authenticate, both grants; and resource servers with nothing but `jose` and the published keys.
  */
 import { createRemoteJWKSet, generateKeyPair, exportJWK, decodeProtectedHeader, jwtVerify } from 'jose';
-import type { CryptoKey } from 'jose';
 import * as oauth from 'oauth4webapi';
 import * as openid from 'openid-client';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';

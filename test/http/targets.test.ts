@@ -8,7 +8,7 @@ import type { TestCambist } from '../support/cambist.ts';
 import { startJwksIssuer } from '../support/jwks-issuer.ts';
 import type { JwksIssuer } from '../support/jwks-issuer.ts';
 import type { FormFields } from '../support/token-client.ts';
-import { ACCESS_TOKEN, exchange, forItself, granted, recordOf, refused, tokenOf } from './asking.ts';
+import { ACCESS_TOKEN, exchange, forItself, granted, JWT, recordOf, refused, tokenOf } from './asking.ts';
 import { ALPHA, BETA, companyYaml, GAMMA } from './company.ts';
 
 let corp: JwksIssuer;
@@ -19,6 +19,7 @@ beforeAll(async () => {
   [corp, cluster] = await Promise.all([startJwksIssuer(), startJwksIssuer()]);
   cambist = await startCambist({ objects: companyYaml(corp, cluster) });
   await cambist.apply(MORE);
+  await cambist.apply(partner(cluster.issuer));
   subject = await corp.mint({ aud: cambist.issuer, sub: 'ada' });
 });
 afterAll(async () => {
@@ -46,6 +47,17 @@ policies:
     cedar: |
       forbid (principal, action == Action::"act", resource == Scope::"delta#delta:admin");
       forbid (principal, action == Action::"access", resource == Scope::"delta#delta:write");
+`;
+
+/** The second issuer again, with a meaning for one of its scopes. */
+const partner = (issuer: string) => `
+issuers:
+  - name: cluster
+    issuer: ${issuer}
+    internal: true
+    algorithms: [ES256]
+    token_types: { jwt: {} }
+    claims: { scope: { values: { 'alpha.use': [{ resource: '${ALPHA}', scopes: ['alpha:read'] }] } } }
 `;
 
 const asking = (target: FormFields, scope?: string) =>
@@ -258,5 +270,31 @@ describe('a hop (R7)', () => {
     const own = tokenOf(await forItself(cambist, 'second', { resource: ALPHA }));
     const claims = await granted(cambist, await toBeta(own));
     expect(claims).toMatchObject({ sub: 'second', act: { sub: 'server-a' }, scope: 'beta:read' });
+  });
+});
+
+describe('the scope of an external token', () => {
+  const withScope = async (scope: string | undefined, resource: string, asked?: string) =>
+    exchange(cambist, {
+      client: 'second',
+      subject: await cluster.mint({ aud: cambist.issuer, sub: 'robot', scope }),
+      as: JWT,
+      resource,
+      ...(asked === undefined ? {} : { scope: asked }),
+    });
+
+  it('A2 counts where the mapping says what it means here, and is then the limit', async () => {
+    expect((await withScope('alpha.use openid', ALPHA)).body.scope).toBe('alpha:read');
+    const wider = await withScope('alpha.use', ALPHA, 'alpha:read alpha:write');
+    await refused(cambist, wider, 'invalid_scope', 'some_scopes_denied');
+  });
+
+  it('A2 that means nothing here opens nothing', async () => {
+    for (const scope of ['other.things', '', undefined])
+      await refused(cambist, await withScope(scope, ALPHA), 'invalid_target', 'call_edge_missing');
+  });
+
+  it('R7 does not open the call edges of the resource that it stands for', async () => {
+    await refused(cambist, await withScope('alpha.use', BETA), 'invalid_target', 'call_edge_missing');
   });
 });

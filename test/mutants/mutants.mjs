@@ -150,13 +150,14 @@ export const mutants = [
     find: 'WHERE c.hash = m.hash AND c.ord = m.ord AND c.seq = m.seq',
     replace: 'WHERE c.hash = m.hash',
     tests: REPLAY,
-    title: 'R5 one node R5 fifty copies',
+    title: 'R5 one node R5 fifty copies in one batch',
   },
   {
     id: 'R5-one-winner-on-two-nodes',
     file: 'src/store/commit-statement.ts',
-    find: 'ON CONFLICT DO NOTHING RETURNING hash',
-    replace: 'ON CONFLICT (hash) DO UPDATE SET expires_at = excluded.expires_at RETURNING hash',
+    // Each node would keep marks of its own: two of fifty would win.
+    find: 'hex(digest(purpose, issuer, id))',
+    replace: 'hex(digest(purpose, issuer, id, String(((db as unknown as { mark?: number }).mark ??= Math.random()))))',
     tests: REPLAY,
     title: 'R5 two nodes',
   },
@@ -306,10 +307,11 @@ export const mutants = [
   },
   {
     id: 'R8-outermost-actor-decides',
-    file: 'src/exchange/delegation.ts',
-    find: 'const actor = actorToken ?? { party: client, claims: { groups: [] } };',
+    file: 'src/exchange/decision.ts',
+    find: 'actor: actor === undefined ? undefined : policyParty(actor.party, actor.claims),',
+    // As if the groups of an earlier actor counted.
     replace:
-      'const inner = subject.chain[0] && { ...client, principal: subject.chain[0], client: { ...client.client!, spec: { ...client.client!.spec, id: subject.chain[0].sub, groups: ["agents"] } } };\n  const actor = actorToken ?? { party: inner ?? client, claims: { groups: [] } };',
+      "actor: actor && { ...policyParty(actor.party, actor.claims), groups: delegation.chain.length > 1 ? ['agents'] : policyParty(actor.party, actor.claims).groups },",
     tests: DELEGATION,
     title: 'R8 a forged inner actor',
   },
@@ -678,6 +680,23 @@ export const mutants = [
     replace: "const subject = readPresented(form, 'subject_token') ?? ('self' as const);",
     tests: SUBJECTS,
     title: 'A1 missing',
+  },
+  {
+    id: 'R7-group-token-only-what-is-served',
+    file: 'src/exchange/presented.ts',
+    find: 'if (served.length === 0) return notMeant;',
+    replace:
+      'if (served.length === 0) return notMeant;\n  served.push(...(resources.filter((resource) => resource !== undefined && !served.includes(resource)) as typeof served));',
+    tests: TARGETS,
+    title: 'R7 R9 of a token',
+  },
+  {
+    id: 'R7-mapped-scopes-follow-no-edge',
+    file: 'src/exchange/entitlement.ts',
+    find: "if (held.origin === 'mapping') continue;",
+    replace: '',
+    tests: TARGETS,
+    title: 'R7 where a mapping',
   },
   {
     id: 'A2-scope-of-another-application',

@@ -6,56 +6,19 @@
  *
  * Like everything here it imports nothing of Cambist: it speaks to it as a shell and over HTTP.
  */
-import { spawn, spawnSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
-import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
-import type { AddressInfo } from 'node:net';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { join } from 'node:path';
 import { commandLine } from '../../command-line.ts';
 import { keyInFile } from '../../issuer/keys.ts';
+import { checkout, freePort, startLogged, stop, untilAnswers } from '../process.ts';
 
-/** The checkout, wherever this file runs from. */
-function checkout(from: string): string {
-  if (existsSync(join(from, 'package.json'))) return from;
-  return checkout(dirname(from));
-}
-
-const ROOT = checkout(dirname(fileURLToPath(import.meta.url)));
+const ROOT = checkout(import.meta.url);
 const HERE = join(ROOT, 'conformance', 'targets', 'cambist');
 const COMMAND = join(ROOT, 'dist', 'src', 'main.js');
 const CLIENTS = ['agent', 'tickets-server', 'other', 'idle'] as const;
-const READY_TIMEOUT_MS = 60_000;
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
-
-async function untilAnswers(url: string, child: ChildProcess, logFile: string): Promise<void> {
-  const deadlineMs = Date.now() + READY_TIMEOUT_MS;
-  while (Date.now() < deadlineMs && child.exitCode === null) {
-    try {
-      await fetch(url);
-      return;
-    } catch {
-      await new Promise((resolve) => setTimeout(resolve, 100));
-    }
-  }
-  throw new Error(`nothing answers at ${url}:\n${readFileSync(logFile, 'utf8')}`);
-}
-
-async function stop(child: ChildProcess | undefined): Promise<void> {
-  if (child?.exitCode !== null) return;
-  const ended = new Promise((resolve) => child.once('exit', resolve));
-  child.kill('SIGTERM');
-  await ended;
-}
 
 interface World {
   readonly folder: string;
@@ -84,13 +47,6 @@ async function prepareWorld(): Promise<World> {
   };
 }
 
-function start(world: World, args: readonly string[], env: NodeJS.ProcessEnv, log: string): ChildProcess {
-  const output = openSync(join(world.folder, log), 'w', 0o600);
-  const child = spawn(process.execPath, args, { env, cwd: world.folder, stdio: ['ignore', output, output] });
-  closeSync(output);
-  return child;
-}
-
 function cambist(world: World, ...args: string[]): void {
   const run = spawnSync(process.execPath, [COMMAND, ...args], { env: world.env, cwd: world.folder, encoding: 'utf8' });
   if (run.status !== 0) throw new Error(`cambist ${args.join(' ')}:\n${run.stdout}${run.stderr}`);
@@ -109,15 +65,24 @@ async function registerEverybody(world: World): Promise<void> {
 
 async function runAll(args: readonly string[]): Promise<number> {
   const world = await prepareWorld();
+  const log = join(world.folder, 'cambist.log');
+  const mcpLog = join(world.folder, 'mcp-server.log');
   let service: ChildProcess | undefined;
   let mcpServer: ChildProcess | undefined;
   try {
-    service = start(world, [COMMAND, 'serve'], world.env, 'cambist.log');
-    await untilAnswers(world.issuer, service, join(world.folder, 'cambist.log'));
+    service = startLogged({
+      program: process.execPath,
+      args: [COMMAND, 'serve'],
+      env: world.env,
+      cwd: world.folder,
+      log,
+    });
+    await untilAnswers(world.issuer, service, log);
     await registerEverybody(world);
     const mcpEnv = { ...world.env, CAMBIST: world.issuer, RESOURCE: world.mcpServer };
-    mcpServer = start(world, [join(ROOT, 'docs', 'examples', 'mcp-server.mjs')], mcpEnv, 'mcp-server.log');
-    await untilAnswers(world.mcpServer, mcpServer, join(world.folder, 'mcp-server.log'));
+    const example = [join(ROOT, 'docs', 'examples', 'mcp-server.mjs')];
+    mcpServer = startLogged({ program: process.execPath, args: example, env: mcpEnv, cwd: world.folder, log: mcpLog });
+    await untilAnswers(world.mcpServer, mcpServer, mcpLog);
     const { version } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as { version: string };
     Object.assign(process.env, {
       CAMBIST_NAME: `Cambist ${version}`,

@@ -133,7 +133,7 @@ describe('getJson', () => {
     expect((await failure(url)).code).toBe('not_json');
   });
 
-  it.each([301, 302, 303, 307, 308])('does not follow a redirect: %i (R21)', async (status) => {
+  it.each([300, 301, 302, 303, 307, 308])('does not follow a redirect: %i (R21)', async (status) => {
     const target = await serve(json('{}'));
     const { url } = await serve((_request, response) => {
       response.writeHead(status, { location: target.url }).end();
@@ -156,6 +156,13 @@ describe('bounds (R21)', () => {
     await fetcherWith({ maxBytes: 100 }).getJson(url, INTERNAL);
     expect((await failure(url, INTERNAL, fetcherWith({ maxBytes: 99 }))).code).toBe('too_large');
     expect((await failure(url, { ...INTERNAL, maxBytes: 99 })).code).toBe('too_large');
+  });
+
+  it('does not wait for a body that is announced as too large', async () => {
+    const { url } = await serve((_request, response) => {
+      response.writeHead(200, { 'content-type': 'application/json', 'content-length': '1000000' }).flushHeaders();
+    });
+    expect((await failure(url)).code).toBe('too_large');
   });
 
   it('stops reading an endless body', async () => {
@@ -265,6 +272,8 @@ describe('where it connects (R21)', () => {
     ['data:application/json,{}', INTERNAL],
     ['spiffe://prod.example', INTERNAL],
     [`https://user:${CANARY}@example.com/`, INTERNAL],
+    [`https://${CANARY}@example.com/`, INTERNAL],
+    [`https://:${CANARY}@example.com/`, INTERNAL],
     ['not a url', INTERNAL],
   ])('refuses the scheme: %s', async (url, options) => {
     expect((await failure(url, options)).code).toBe('scheme_refused');
@@ -408,6 +417,7 @@ describe('TLS and local files', () => {
     ['empty', ''],
     ['more than one line', `${CANARY}\n${CANARY}`],
     ['beyond ASCII', `${CANARY}ä`],
+    ['beyond 1 MiB', CANARY.repeat(100_000)],
   ])('refuses a bearer file that is unusable, without showing it: %s', async (what, content) => {
     const file = join(folder, what);
     if (content !== undefined) writeFileSync(file, content);

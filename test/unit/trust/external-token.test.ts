@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { createLogger } from '../../../src/core/log.ts';
+import type { DeclaredType } from '../../../src/trust/token-kinds.ts';
 import type { ExternalTokenType } from '../../../src/objects/issuer.ts';
 import { issuerSpec } from '../../../src/objects/issuer.ts';
 import type { Fetcher } from '../../../src/net/fetcher.ts';
@@ -27,7 +28,7 @@ interface Case {
   readonly spec?: object;
   readonly header?: object;
   readonly claims?: object;
-  readonly tokenType?: ExternalTokenType;
+  readonly tokenType?: DeclaredType;
   readonly iss?: string;
   readonly by?: typeof key;
 }
@@ -203,6 +204,21 @@ describe('kinds of tokens (R10, RFC 8725 §3.11)', () => {
     const onlyAccess = { token_types: { access_token: {} } };
     expect(await outcomeOf({ spec: onlyAccess, tokenType: 'jwt' })).toBe('type_not_allowed typ');
     expect(await outcomeOf({ spec: onlyAccess, header: { typ: 'at+jwt' }, tokenType: 'jwt' })).toBe('ok');
+  });
+
+  it('a client assertion of a platform is of kind jwt and no other', async () => {
+    const tokenType = 'platform';
+    expect(await outcomeOf({ spec: { token_types: { jwt: {} } }, tokenType })).toBe('ok');
+    expect(await outcomeOf({ spec: { token_types: { id_token: {} } }, tokenType })).toBe('type_not_allowed typ');
+    const access = { token_types: { access_token: {} } };
+    expect(await outcomeOf({ spec: access, header: { typ: 'at+jwt' }, tokenType })).toBe('type_not_allowed typ');
+  });
+
+  it('declared as jwt, is any one kind that it meets', async () => {
+    const either = { token_types: { id_token: { require: { nonce: true } }, jwt: { require: { ref: true } } } };
+    expect(await outcomeOf({ spec: either, claims: { nonce: 'n' }, tokenType: 'jwt' })).toBe('ok');
+    expect(await outcomeOf({ spec: either, claims: { ref: 'main' }, tokenType: 'jwt' })).toBe('ok');
+    expect(await outcomeOf({ spec: either, tokenType: 'jwt' })).toBe('claim_missing ref');
   });
 
   it('declared as jwt, says why the last kind that fits the header did not fit the claims', async () => {
@@ -406,6 +422,14 @@ describe('SPIFFE JWT-SVIDs', () => {
 
   it.each(['JWT', 'JOSE', undefined])('may have typ %s (JWT-SVID §2.3)', async (typ) => {
     expect(outcome(await check({}, { typ }))).toBe('ok');
+  });
+
+  it('alone may have typ JOSE', async () => {
+    expect(await outcomeOf({ spec: { token_types: { jwt: {} } }, header: { typ: 'JOSE' }, tokenType: 'jwt' })).toBe(
+      'type_not_allowed typ',
+    );
+    const bundle = { ...spec, token_types: { id_token: {} } };
+    expect(await outcomeOf({ spec: bundle, claims: svid, header: { typ: 'JOSE' } })).toBe('type_not_allowed typ');
   });
 
   it.each([

@@ -116,6 +116,25 @@ describe('rotation (F6)', () => {
     expect(issuer.fetches()).toBe(3);
   });
 
+  it('gives a new key to everybody who asked for it while it was fetched', async () => {
+    await kids();
+    later(31);
+    const fresh = await issuer.rotate();
+    issuer.breakEndpoint({ kind: 'delay', delayMs: 50 });
+    const answers = await Promise.all(Array.from({ length: 10 }, () => kids(remote(), fresh.kid)));
+    expect(answers.every((known) => known.includes(fresh.kid))).toBe(true);
+    expect(issuer.fetches()).toBe(2);
+  });
+
+  it('fetches nothing for any of several known keys', async () => {
+    const second = await issuer.rotate();
+    await kids();
+    later(31);
+    await kids(remote(), firstKid());
+    await kids(remote(), second.kid);
+    expect(issuer.fetches()).toBe(1);
+  });
+
   it('drops a key at once that a valid document does not have any more', async () => {
     const old = firstKid();
     await kids();
@@ -167,6 +186,14 @@ describe('an issuer that fails (F6)', () => {
   it.each(faults)('%s: never had keys, so is unavailable', async (_what, fault) => {
     issuer.breakEndpoint(fault);
     await expect(kids()).rejects.toThrow(Unavailable);
+  });
+
+  it('is named by its URL where the source has no label', async () => {
+    issuer.breakEndpoint({ kind: 'status', status: 500 });
+    await expect(kids({ kind: 'jwks_uri', url: issuer.jwksUri, internal: true })).rejects.toMatchObject({
+      dependency: `trusted issuer ${issuer.jwksUri}`,
+    });
+    await expect(kids(discovery())).rejects.toMatchObject({ dependency: `trusted issuer ${issuer.issuer}` });
   });
 
   it('recovers by itself', async () => {
