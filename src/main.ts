@@ -1,193 +1,17 @@
 #!/usr/bin/env node
 /**
- * The process: gives the command line its parts, runs the service, and turns signals into an orderly end.
+ * The process: gives the command line its parts. What is heavy (database, policies, server) is loaded by the command
+ * that needs it.
  */
 import { readFileSync, realpathSync } from 'node:fs';
-import { userInfo } from 'node:os';
 import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
-import { createOperations } from './admin/operations.ts';
-import type { Operations } from './admin/operations.ts';
-import { CliFailure, EXIT, settingsFailure } from './cli/failure.ts';
 import { runCli } from './cli/program.ts';
 import type { CliParts } from './cli/program.ts';
-import { composeService } from './compose.ts';
-import type { Service } from './compose.ts';
-import { embeddedKey, prepareFolder } from './config/embedded-key.ts';
 import type { Settings } from './config/settings.ts';
-import type { EmbeddedSettings } from './config/settle.ts';
 import { systemClock } from './core/clock.ts';
 import { createLogger } from './core/log.ts';
-import type { Logger } from './core/log.ts';
-import { createDecider } from './exchange/decision.ts';
-import { createRehearsal } from './exchange/rehearse.ts';
-import { serveLocal } from './http/local.ts';
-import { createPolicyEngine } from './policy/engine.ts';
-import type { Database } from './store/database.ts';
-import { planMigrations, runMigrations } from './store/migrate.ts';
-import { openDatabase, openOwner } from './store/open.ts';
-
-interface Opened {
-  readonly database: Database;
-  readonly keyEncryptionKey: Uint8Array;
-}
-
-/** The database of the settings, and the key that it is sealed under. */
-async function open(settings: Settings, logger: Logger): Promise<Opened> {
-  const { database } = settings;
-  if (database.kind === 'postgres') {
-    if (settings.keyEncryptionKey === undefined)
-      throw new Error('settings for PostgreSQL without a key-encryption key');
-    const { url, schema, poolMax, connectTimeoutMs, statementTimeoutMs } = database;
-    const source = { engine: 'postgresql' as const, url, poolMax, connectTimeoutMs, statementTimeoutMs };
-    // Migrating a shared database is a decision: `cambist migrate up`, by a user that owns it.
-    return {
-      database: await openDatabase({ source, schema, migrate: false, logger }),
-      keyEncryptionKey: settings.keyEncryptionKey,
-    };
-  }
-  const keyEncryptionKey = embeddedKeyOf(settings, database, logger);
-  const { dataFolder, schema } = database;
-  return {
-    database: await openDatabase({ source: { engine: 'pglite', dataDir: dataFolder }, schema, migrate: true, logger }),
-    keyEncryptionKey,
-  };
-}
-
-/** The key of the embedded engine: from the settings, or from its file, which is made with the data. */
-function embeddedKeyOf(settings: Settings, database: EmbeddedSettings, logger: Logger): Uint8Array {
-  const faults = prepareFolder(database);
-  if (faults.length > 0) throw settingsFailure(faults);
-  if (settings.keyEncryptionKey !== undefined) return settings.keyEncryptionKey;
-  const made = embeddedKey(database);
-  if (Array.isArray(made)) throw settingsFailure(made);
-  if (made.created)
-    logger.warn(
-      { file: database.keyFile },
-      'MADE A KEY-ENCRYPTION KEY. Without this file the data of this Cambist cannot be read: back it up, apart from the data',
-    );
-  return made.key;
-}
-
-async function openService(
-  settings: Settings,
-  logger: Logger,
-): Promise<{ service: Service; operations: Operations; close: () => Promise<void> }> {
-  const { database, keyEncryptionKey } = await open(settings, logger);
-  try {
-    const service = await composeService({
-      issuer: settings.issuer,
-      nodeName: settings.nodeName,
-      database,
-      keyEncryptionKey,
-      logger,
-    });
-    const operations = createOperations({
-      objects: service.objects,
-      clientSecrets: service.clientSecrets,
-      records: service.records,
-      openPersons: (row) => service.openPersons(row),
-      recordChange: (summary, persons) => service.recordChange(summary, persons),
-      ownIssuer: settings.issuer,
-      demoRefusedBecause: settings.demoRefusedBecause,
-      author: `local:${userInfo().username}`,
-    });
-    const close = async () => {
-      await service.stop();
-      await database.close();
-    };
-    return { service, operations, close };
-  } catch (error) {
-    await database.close();
-    throw error;
-  }
-}
-
-/** Runs until a signal; what is in flight is finished, a second signal does not wait for it. */
-async function serve(settings: Settings): Promise<void> {
-  const logger = createLogger(settings.logLevel);
-  const stopped = signalled(logger);
-  const { service, operations, close } = await openService(settings, logger);
-  let local: { close(): Promise<void> } | undefined;
-  try {
-    await refuseDemoObjects(settings, service);
-    if (settings.database.kind === 'embedded')
-      local = await serveLocal({ socketPath: settings.database.socketPath, operations, logger });
-    const { address, port } = await listen(service, settings);
-    logger.info({ issuer: settings.issuer, address, port, node: settings.nodeName, version: VERSION }, 'serving');
-    await stopped;
-  } finally {
-    await local?.close();
-    await close();
-  }
-  logger.info('stopped');
-}
-
-async function listen(
-  service: Service,
-  { listen: { host, port } }: Settings,
-): Promise<{ address: string; port: number }> {
-  try {
-    return await service.listen(host, port);
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    const fix =
-      code === 'EADDRINUSE'
-        ? 'something else listens there: stop it, or set listen.port (CAMBIST_LISTEN)'
-        : 'set listen.host to an address of this machine';
-    throw new CliFailure(
-      EXIT.failed,
-      'listen_failed',
-      `cannot listen on ${host}:${port} (${code ?? 'unknown'}): ${fix}`,
-    );
-  }
-}
-
-/** Objects whose secrets are anybody's must not come along when a first run becomes a service. */
-async function refuseDemoObjects(settings: Settings, service: Service): Promise<void> {
-  if (settings.demoRefusedBecause === undefined) return;
-  const demo = await service.objects.findDemo();
-  if (demo !== undefined)
-    throw new CliFailure(
-      EXIT.failed,
-      'demo_objects',
-      `${demo.kind} "${demo.name}" is a demo object, and they are refused here: ${settings.demoRefusedBecause}. Remove them, or start with an empty database`,
-    );
-}
-
-/** Resolves at the first SIGINT or SIGTERM. */
-function signalled(logger: Logger): Promise<void> {
-  return new Promise((resolve) => {
-    let count = 0;
-    const onSignal = (signal: NodeJS.Signals) => {
-      count += 1;
-      if (count > 1) process.exit(EXIT.failed);
-      logger.info({ signal }, 'stopping: finishing what is in flight; a second signal stops at once');
-      resolve();
-    };
-    process.on('SIGINT', onSignal);
-    process.on('SIGTERM', onSignal);
-  });
-}
-
-async function withOwner<T>(settings: Settings, work: (owner: Database) => Promise<T>): Promise<T> {
-  const { database } = settings;
-  const logger = createLogger(settings.logLevel);
-  if (database.kind === 'embedded') {
-    // The key first: data without the key that it will be sealed under could never be opened.
-    embeddedKeyOf(settings, database, logger);
-  }
-  const source =
-    database.kind === 'postgres'
-      ? { engine: 'postgresql' as const, url: database.url }
-      : { engine: 'pglite' as const, dataDir: database.dataFolder };
-  const owner = await openOwner({ source, schema: database.schema, logger });
-  try {
-    return await work(owner);
-  } finally {
-    await owner.close();
-  }
-}
+import type { MigrationPlan } from './store/migrate.ts';
 
 /** From `src/` and from `dist/src/` alike: the package's root has it. */
 const PACKAGE = new URL(
@@ -196,6 +20,14 @@ const PACKAGE = new URL(
 );
 const VERSION = (JSON.parse(readFileSync(PACKAGE, 'utf8')) as { version: string }).version;
 
+async function migration(settings: Settings, direction: 'plan' | 'up'): Promise<MigrationPlan> {
+  const [{ withOwner }, { planMigrations, runMigrations }] = await Promise.all([
+    import('./service.ts'),
+    import('./store/migrate.ts'),
+  ]);
+  return withOwner(settings, direction === 'plan' ? planMigrations : runMigrations);
+}
+
 const parts: CliParts = {
   version: VERSION,
   env: process.env,
@@ -203,13 +35,20 @@ const parts: CliParts = {
   out: (line) => process.stdout.write(line),
   err: (line) => process.stderr.write(line),
   readStdin: () => text(process.stdin),
-  serve,
-  openOperations: (settings) => openService(settings, createLogger('error')),
+  serve: async (settings) => (await import('./service.ts')).serve(settings, VERSION),
+  openOperations: async (settings) => (await import('./service.ts')).openService(settings, createLogger('error')),
   migrations: {
-    plan: (settings) => withOwner(settings, planMigrations),
-    up: (settings) => withOwner(settings, runMigrations),
+    plan: (settings) => migration(settings, 'plan'),
+    up: (settings) => migration(settings, 'up'),
   },
-  rehearse: (issuer) => createRehearsal({ issuer, clock: systemClock, decide: createDecider(createPolicyEngine()) }),
+  rehearse: async (issuer) => {
+    const [{ createDecider }, { createRehearsal }, { createPolicyEngine }] = await Promise.all([
+      import('./exchange/decision.ts'),
+      import('./exchange/rehearse.ts'),
+      import('./policy/engine.ts'),
+    ]);
+    return createRehearsal({ issuer, clock: systemClock, decide: createDecider(createPolicyEngine()) });
+  },
 };
 
 if (process.argv[1] !== undefined && realpathSync(process.argv[1]) === fileURLToPath(import.meta.url))

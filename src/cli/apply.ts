@@ -4,7 +4,6 @@
  */
 import type { Command } from 'commander';
 import type { Plan, PlannedChange } from '../admin/apply.ts';
-import { checkFiles } from '../admin/file-state.ts';
 import type { ObjectsText } from '../admin/objects-file.ts';
 import type { Operations } from '../admin/operations.ts';
 import { valueOf } from './context.ts';
@@ -60,6 +59,8 @@ async function checkOnly(
   command: Command,
   context: CliContext,
 ): Promise<void> {
+  // Loads the policy engine, which no other way of this command needs.
+  const { checkFiles } = await import('../admin/file-state.ts');
   const checked = await checkFiles(texts, offlineOptions(command, context, options.issuer));
   if (Array.isArray(checked))
     throw new CliFailure(EXIT.failed, 'objects_invalid', count(checked.length, 'fault'), checked);

@@ -35,7 +35,7 @@ export interface CliParts {
     up(settings: Settings): Promise<MigrationPlan>;
   };
   /** Decisions without a request, as the issuer of that URL would make them. */
-  rehearse(issuer: string): Rehearse;
+  rehearse(issuer: string): Promise<Rehearse>;
 }
 
 export interface GlobalOptions {

@@ -4,7 +4,6 @@
  */
 import type { Command } from 'commander';
 import { stringify } from 'yaml';
-import { checkFiles } from '../admin/file-state.ts';
 import type { Rehearsal, RehearsalQuestion } from '../exchange/rehearse.ts';
 import { registryOf } from '../objects/registry.ts';
 import type { CliContext } from './context.ts';
@@ -56,10 +55,11 @@ Examples:
       const question = questionOf(options);
       const texts = await readObjectsTexts(options.objects, context.parts);
       const offline = offlineOptions(command, context, options.issuer);
+      const { checkFiles } = await import('../admin/file-state.ts');
       const checked = await checkFiles(texts, offline);
       if (Array.isArray(checked))
         throw new CliFailure(EXIT.failed, 'objects_invalid', count(checked.length, 'fault'), checked);
-      const rehearse = context.parts.rehearse(offline.ownIssuer);
+      const rehearse = await context.parts.rehearse(offline.ownIssuer);
       const rehearsal = await rehearse(registryOf(checked.reader), question);
       context.print(command, jsonOf(rehearsal), () => describe(rehearsal));
       if (rehearsal.refusal !== undefined)

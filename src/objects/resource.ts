@@ -51,4 +51,3 @@ export const resourceSpec = z
   });
 
 export type Resource = z.infer<typeof resourceSpec>;
-export type CallEdge = z.infer<typeof callEdge>;

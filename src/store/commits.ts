@@ -15,7 +15,7 @@ import type { Database } from './database.ts';
 import { createSettlement } from './settlement.ts';
 import type { SettlementRecords } from './settlement.ts';
 
-export type { Commitment, IssuedRow, ReplayMark } from './commitment.ts';
+export type { Commitment } from './commitment.ts';
 
 /** What became of a commitment that the database answered for. */
 export type CommitOutcome =

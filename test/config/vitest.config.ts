@@ -14,7 +14,8 @@ function mutantPlugin(id: string): Plugin {
   return {
     name: 'mutant',
     enforce: 'pre',
-    transform: (code, path) => (path.split('?')[0] === file ? code.replace(mutant.find, () => mutant.replace) : undefined),
+    transform: (code, path) =>
+      path.split('?')[0] === file ? code.replace(mutant.find, () => mutant.replace) : undefined,
   };
 }
 

@@ -30,24 +30,40 @@ async function work() {
   for (let mutant = queue.shift(); mutant !== undefined; mutant = queue.shift()) {
     const result = await tryMutant(mutant);
     results.push(result);
-    console.log(result.fault === undefined ? `caught    ${mutant.id}  by "${result.by}"` : `SURVIVED  ${mutant.id}  ${result.fault}`);
+    console.log(
+      result.fault === undefined
+        ? `caught    ${mutant.id}  by "${result.by}"`
+        : `SURVIVED  ${mutant.id}  ${result.fault}`,
+    );
   }
 }
 
 async function tryMutant(mutant) {
   const source = readFileSync(join(root, mutant.file), 'utf8');
-  if (source.split(mutant.find).length !== 2) return { mutant, fault: `its text must be in ${mutant.file} exactly once` };
+  if (source.split(mutant.find).length !== 2)
+    return { mutant, fault: `its text must be in ${mutant.file} exactly once` };
   const folder = await mkdtemp(join(tmpdir(), 'cambist-mutant-'));
   try {
     const report = join(folder, 'report.json');
-    const args = ['run', '--config', 'test/config/vitest.config.ts', '--reporter=json', `--outputFile=${report}`, mutant.tests];
+    const args = [
+      'run',
+      '--config',
+      'test/config/vitest.config.ts',
+      '--reporter=json',
+      `--outputFile=${report}`,
+      mutant.tests,
+    ];
     if (mutant.title !== undefined) args.push('-t', mutant.title);
     await runVitest(args, mutant.id);
     const { testResults } = JSON.parse(await readFile(report, 'utf8'));
-    const tests = testResults.flatMap((file) => file.assertionResults).filter((test) => test.status === 'failed' || test.status === 'passed');
+    const tests = testResults
+      .flatMap((file) => file.assertionResults)
+      .filter((test) => test.status === 'failed' || test.status === 'passed');
     if (tests.length === 0) return { mutant, fault: `no test ran: ${mutant.tests} ${mutant.title ?? ''}` };
     const failed = tests.find((test) => test.status === 'failed');
-    return failed === undefined ? { mutant, fault: `${tests.length} tests passed all the same` } : { mutant, by: failed.fullName };
+    return failed === undefined
+      ? { mutant, fault: `${tests.length} tests passed all the same` }
+      : { mutant, by: failed.fullName };
   } catch (error) {
     return { mutant, fault: `could not be tried: ${error.message}` };
   } finally {

@@ -41,6 +41,12 @@ export function scopesOf(resource: string): readonly string[] {
   return ['a', 'b', 'c'].map((name) => `${resource}:${name}`);
 }
 
+/** What a2 may never do, so that every run meets these refusals. */
+const ALWAYS: readonly Rule[] = [
+  { effect: 'forbid', action: 'act', who: { by: 'client', id: 'a2' }, resource: 'r1' },
+  { effect: 'forbid', action: 'act', who: { by: 'client', id: 'a2' }, resource: 'r2', scope: 'r2:b' },
+];
+
 /** True in so many of a hundred cases; the simple value, to which a failing case shrinks, is true. */
 export function chance(percent: number): fc.Arbitrary<boolean> {
   return fc.noBias(fc.nat(99)).map((n) => n < percent);
@@ -150,7 +156,7 @@ export const plans: fc.Arbitrary<Plan> = fc.record({
       fc.array(narrowRule, { maxLength: 8 }),
       fc.array(impersonationRule, { minLength: 1, maxLength: 3 }),
     )
-    .map((parts) => parts.flat()),
+    .map((parts) => [...ALWAYS, ...parts.flat()]),
   actAs: actAsRules,
   defaults: fc.tuple(
     ...RESOURCES.map((name) => fc.tuple(chance(92), someScopes(name)).map(([some, scopes]) => (some ? scopes : []))),

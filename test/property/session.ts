@@ -8,6 +8,8 @@ import type { TestCambist } from '../support/cambist.ts';
 import type { JwksIssuer } from '../support/jwks-issuer.ts';
 import { claimsOf } from '../support/token-client.ts';
 import type { TokenAnswer } from '../support/token-client.ts';
+import { mintExternal } from './external-tokens.ts';
+import type { Held, Mints } from './external-tokens.ts';
 import { AGENTS, clientNamed, companyOf, GROUPED, PARTNER_SCOPES, WORKLOAD } from './company.ts';
 import type { Issuers, Plan } from './company.ts';
 import { judge } from './model.ts';
@@ -16,7 +18,6 @@ import type { ActorChoice, ExternalToken, ScopeChoice, Step, TargetChoice } from
 
 const TYPE = 'urn:ietf:params:oauth:token-type:';
 const EXCHANGE = 'urn:ietf:params:oauth:grant-type:token-exchange';
-const FOREIGN_ISSUER = 'https://agents.elsewhere.example';
 
 export interface Counts {
   requests: number;
@@ -29,20 +30,12 @@ export interface Counts {
   readonly reasons: Map<string, number>;
 }
 
-export interface Stage {
+export interface Stage extends Mints {
   readonly cambist: TestCambist;
-  readonly trusted: Readonly<Record<'corp' | 'partner' | 'cluster' | 'stranger', JwksIssuer>>;
-  readonly issuers: Issuers;
   readonly counts: Counts;
   /** Makes the clock jump over the next second between verification and minting. */
   freezeUntilVerified(nowMs: number): void;
   thaw(): void;
-}
-
-interface Held {
-  readonly jwt: string;
-  readonly type: 'access_token' | 'id_token' | 'jwt';
-  readonly facts: TokenFacts;
 }
 
 type Form = Record<string, string | string[] | undefined>;
@@ -77,7 +70,7 @@ class Session {
         return;
       case 'external': {
         const client = this.client(AGENTS[step.client] ?? 'a0');
-        const subject = await this.external(step.token, client, step.lastSecond);
+        const subject = await mintExternal(this.stage, this.plan, step.token, client, step.lastSecond);
         // An actor token would have expired by then.
         const actor = step.lastSecond ? undefined : await this.actor(step.actor, client);
         await this.exchange(client, subject, actor, this.resource(step.resource), step);
@@ -354,114 +347,16 @@ class Session {
       case 'of another client':
         return this.identity(this.client(client.id === 'a1' ? 'a0' : 'a1'));
       case 'workload':
-        return this.external({ ...plain, issuer: 'cluster' }, client);
+        return mintExternal(this.stage, this.plan, { ...plain, issuer: 'cluster' }, client);
       case 'user':
-        return this.external(plain, client);
+        return mintExternal(this.stage, this.plan, plain, client);
       case 'chained':
-        return this.external({ ...plain, actors: ['foreign'] }, client);
+        return mintExternal(this.stage, this.plan, { ...plain, actors: ['foreign'] }, client);
       case 'stranger':
-        return this.external({ ...plain, issuer: 'stranger' }, client);
+        return mintExternal(this.stage, this.plan, { ...plain, issuer: 'stranger' }, client);
       case 'bound':
-        return this.external({ ...plain, bound: true }, client);
+        return mintExternal(this.stage, this.plan, { ...plain, bound: true }, client);
     }
-  }
-
-  private async external(token: ExternalToken, client: Somebody, lastSecond = false): Promise<Held> {
-    const { trusted, issuers } = this.stage;
-    const issuer = trusted[token.issuer];
-    const workload = token.issuer === 'cluster';
-    const index = Number(token.user.slice(1));
-    const groups = token.issuer === 'corp' ? (this.plan.memberships[index] ?? []) : [];
-    const audience = {
-      portal: workload ? issuers.ours : token.issuer === 'partner' ? 'partner-portal' : 'portal',
-      cambist: issuers.ours,
-      elsewhere: 'https://elsewhere.example',
-    }[token.audience];
-    const sub = workload ? WORKLOAD : token.user;
-    const mayAct = mayActOf(token.mayAct, client, issuers, issuer.issuer);
-    const actors = token.actors.map((kind) => memberOf(kind, client, issuers, issuer.issuer));
-    const lifeSeconds = lastSecond ? 90 : token.lifeSeconds;
-    const jwt = await issuer.mint(
-      {
-        aud: audience,
-        sub,
-        groups: token.issuer === 'corp' ? groups : undefined,
-        scope: token.issuer === 'partner' ? token.partnerScope : undefined,
-        may_act: mayAct?.claim,
-        cnf: token.bound ? { jkt: 'thumbprint' } : undefined,
-        act: actors.reduceRight<unknown>(
-          (act, { claim }) => ({ ...claim, ...(act === undefined ? {} : { act }) }),
-          undefined,
-        ),
-      },
-      { header: { typ: token.issuer === 'partner' ? 'at+jwt' : 'JWT' }, lifetimeSeconds: lifeSeconds },
-    );
-    const user: Somebody = {
-      kind: 'user',
-      id: `${token.issuer}:${sub}`,
-      iss: issuer.issuer,
-      sub,
-      groups: groups.map((group) => `corp:${group}`),
-    };
-    return {
-      jwt,
-      type: workload ? 'jwt' : token.issuer === 'partner' ? 'access_token' : 'id_token',
-      facts: {
-        origin: 'external',
-        issuerKnown: token.issuer !== 'stranger',
-        subject: workload ? this.client('a2') : user,
-        chain: actors.map(({ means }) => means),
-        exp: claimsOf(jwt).exp,
-        audience: [audience],
-        scopes: token.issuer === 'partner' ? (PARTNER_SCOPES[token.partnerScope] ?? {}) : undefined,
-        mayAct: mayAct?.claim,
-        mayActMeans: mayAct?.means,
-        bound: token.bound,
-        hops: 0,
-      },
-    };
-  }
-}
-
-function mayActOf(
-  kind: ExternalToken['mayAct'],
-  client: Somebody,
-  issuers: Issuers,
-  tokenIssuer: string,
-): { claim: { iss?: string; sub?: string; client_id?: string }; means?: string } | undefined {
-  switch (kind) {
-    case 'absent':
-      return undefined;
-    case 'caller':
-      return { claim: { iss: client.iss, sub: client.sub }, means: `${client.iss}|${client.sub}` };
-    case 'caller by client_id':
-      return { claim: { client_id: client.id } };
-    case 'workload':
-      // "A bound (issuer, sub) is that client wherever it appears."
-      return { claim: { iss: issuers.cluster, sub: WORKLOAD }, means: `${issuers.ours}|a2` };
-    case 'somebody else':
-      return { claim: { iss: issuers.ours, sub: 'ghost' }, means: `${issuers.ours}|ghost` };
-    case 'own issuer':
-      // Without `iss` the subject token's issuer is meant, who has no client of ours.
-      return { claim: { sub: client.sub }, means: `${tokenIssuer}|${client.sub}` };
-  }
-}
-
-function memberOf(
-  kind: ExternalToken['actors'][number],
-  client: Somebody,
-  issuers: Issuers,
-  tokenIssuer: string,
-): { claim: { iss?: string; sub: string }; means: ChainMember } {
-  switch (kind) {
-    case 'caller':
-      return { claim: { iss: client.iss, sub: client.sub }, means: { iss: client.iss, sub: client.sub } };
-    case 'foreign':
-      return { claim: { iss: FOREIGN_ISSUER, sub: 'bot' }, means: { iss: FOREIGN_ISSUER, sub: 'bot' } };
-    case 'ghost':
-      return { claim: { iss: issuers.ours, sub: 'ghost' }, means: { iss: issuers.ours, sub: 'ghost' } };
-    case 'local':
-      return { claim: { sub: 'helper' }, means: { iss: tokenIssuer, sub: 'helper' } };
   }
 }
 

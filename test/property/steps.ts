@@ -198,21 +198,37 @@ const ordinary = (
   ...change,
 });
 const eight = Array<'foreign'>(8).fill('foreign');
-const rareSteps = externalStep.map((step): Step[] => [
-  { kind: 'switch', which: SWITCHED[0] },
-  ordinary(step, { actors: ['local', 'ghost'] }),
-  { kind: 'switch', which: SWITCHED[0] },
-  ordinary(step, { actors: eight }),
-  ordinary(step, { actors: [] }, { lastSecond: true, client: 0 }),
-  ordinary(step, { actors: [] }, { client: 1 }),
-  ordinary(step, { issuer: 'stranger', actors: [] }),
-  ordinary(step, { actors: [] }, { actor: 'stranger' }),
-  ordinary(step, { actors: [] }, { actor: 'bound' }),
-  ordinary(step, { actors: [] }, { scope: { kind: 'names', picks: [0, 1, 2], within: false } }),
-  { kind: 'switch', which: SWITCHED[2] },
-  ordinary(step, { actors: [] }, { resource: 'r5' }),
-  { kind: 'switch', which: SWITCHED[2] },
-]);
+const rareSteps = externalStep.map((step): Step[] => {
+  const plain = (change: Partial<ExternalStep>, token: Partial<ExternalToken> = {}): Step =>
+    ordinary(step, { actors: [], ...token }, change);
+  return [
+    { kind: 'switch', which: SWITCHED[0] },
+    plain({}, { actors: ['local', 'ghost'] }),
+    { kind: 'switch', which: SWITCHED[0] },
+    { kind: 'switch', which: SWITCHED[1] },
+    plain({}, { user: 'u3' }),
+    { kind: 'switch', which: SWITCHED[1] },
+    { kind: 'switch', which: SWITCHED[2] },
+    plain({ resource: 'r5' }),
+    { kind: 'switch', which: SWITCHED[2] },
+    plain({}, { actors: eight }),
+    plain({}, { issuer: 'stranger' }),
+    plain({}, { audience: 'elsewhere' }),
+    plain({}, { bound: true }),
+    plain({}, { mayAct: 'somebody else' }),
+    plain({ client: 0, lastSecond: true }),
+    plain({ client: 1 }),
+    plain({ client: 2, actor: 'user' }),
+    plain({ client: 2, resource: 'r1' }),
+    plain({ client: 2, resource: 'r2', scope: { kind: 'names', picks: [0, 1], within: false } }),
+    plain({ client: 2, resource: 'r2', scope: { kind: 'names', picks: [1], within: false } }),
+    ...(['stranger', 'bound', 'chained', 'of another client'] as const).map((actor) => plain({ actor })),
+    ...(['none', 'unknown', 'fragment'] as const).map((how) => plain({ target: { how, beside: 'nothing' } })),
+    plain({ target: { how: 'uri', beside: 'another' } }),
+    plain({ scope: { kind: 'unknown' } }),
+    plain({ scope: { kind: 'malformed' } }),
+  ];
+});
 
 /** First exchanges at the start, so that there is something to hop with; then everything in turn. */
 export const steps: fc.Arbitrary<Step[]> = fc
@@ -226,7 +242,7 @@ export const steps: fc.Arbitrary<Step[]> = fc
         { weight: 78, arbitrary: onwardStep },
         { weight: 2, arbitrary: switchStep },
       ),
-      { minLength: 60, maxLength: 60 },
+      { minLength: 75, maxLength: 75 },
     ),
   )
   .map((parts): Step[] => parts.flat());

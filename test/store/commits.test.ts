@@ -93,6 +93,16 @@ withDatabases('commits', (databases) => {
       expect(await db.query('SELECT jti FROM issued_token')).toHaveLength(1);
     });
 
+    test('copies of one mark that share a statement: the first of them wins (R5)', async () => {
+      const { db } = await databases.fresh();
+      const commits = committer(db);
+      const before = Array.from({ length: db.maxInFlightBatches }, () => commits.commit(issue()));
+      const copies = await Promise.all(Array.from({ length: 10 }, () => commits.commit(issue(['other', 'one']))));
+      await Promise.all(before);
+      expect(copies.map(({ outcome }) => outcome)).toEqual(['committed', ...Array<string>(9).fill('replayed')]);
+      expect(await db.query('SELECT jti FROM issued_token')).toHaveLength(1 + before.length);
+    });
+
     test('many marks in every order on two nodes: no deadlock, each mark has one winner', async () => {
       const { db, anotherNode } = await databases.fresh();
       const nodes = [committer(db), committer(await anotherNode())];

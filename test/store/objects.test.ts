@@ -80,6 +80,7 @@ withDatabases('objects', (databases) => {
       const seen = await there.current();
       expect(await seen.get('resource', 'crm')).toMatchObject({ disabled: false });
       expect(await seen.find({ namespace: 'target', key: 'https://new.example' })).toBeUndefined();
+      expect(await seen.find({ namespace: 'target', key: 'https://crm.example/mcp' })).toMatchObject({ name: 'crm' });
       expect(await seen.all('role')).toHaveLength(1);
 
       await here.change([{ type: 'disable', kind: 'resource', name: 'crm' }], by('ann'));
@@ -257,19 +258,31 @@ withDatabases('objects', (databases) => {
       const { db, anotherNode } = await databases.fresh();
       const writer = createObjectStore(await anotherNode());
       await writer.change([role('r')], by('ann'));
-      const { gated, release, arrived, hold } = gatedStatements(db, 'objects-by-name');
+      const { gated, release, arrived } = gatedStatements(db, 'objects-by-name');
       const store = createObjectStore(gated);
       const reader = await store.current();
       const slow = reader.get('role', 'r');
       await arrived(1);
       await writer.change([{ type: 'disable', kind: 'role', name: 'r' }], by('ann'));
       const next = await store.current();
-      hold(false);
-      const asked = next.get('role', 'r');
+      release();
+      expect(await slow).toMatchObject({ disabled: false });
+      expect(await next.get('role', 'r')).toMatchObject({ disabled: true });
+    });
+
+    test('who asks after a change does not share a fetch that began before it', async () => {
+      const { db, anotherNode } = await databases.fresh();
+      const writer = createObjectStore(await anotherNode());
+      await writer.change([role('r')], by('ann'));
+      const { gated, release, arrived } = gatedStatements(db, 'objects-by-name');
+      const store = createObjectStore(gated);
+      const slow = (await store.current()).get('role', 'r');
+      await arrived(1);
+      await writer.change([{ type: 'disable', kind: 'role', name: 'r' }], by('ann'));
+      const asked = (await store.current()).get('role', 'r');
       release();
       expect(await slow).toMatchObject({ disabled: false });
       expect(await asked).toMatchObject({ disabled: true });
-      expect(await (await store.current()).get('role', 'r')).toMatchObject({ disabled: true });
     });
 
     test('under constant change no reader ever sees an object older than its current()', async () => {
@@ -450,7 +463,6 @@ function gatedStatements(db: Database, name?: string) {
       holding = false;
       open();
     },
-    hold: (on: boolean) => (holding = on),
     arrived: (n: number) =>
       count >= n ? Promise.resolve(count) : new Promise<number>((resolve) => waiting.push({ n, resolve })),
   };

@@ -186,6 +186,7 @@ withDatabases('schema', (databases) => {
       const { db } = await databases.fresh();
       await db.transaction(async (q) => {
         await q.query('CREATE TEMP TABLE audit_record (a int) ON COMMIT DROP');
+        await q.query('SET LOCAL search_path = pg_temp, cambist');
         await q.query('SELECT ensure_audit_partitions(24)');
       });
       expect((await partitions(db)).length).toBe(26);

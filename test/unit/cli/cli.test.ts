@@ -86,7 +86,8 @@ async function run(args: string, over: Partial<CliParts> = {}): Promise<Ran> {
       plan: () => Promise.resolve({ current: 0, target: 2, pending: [{ version: 1, name: 'state' }] }),
       up: () => Promise.resolve({ current: 2, target: 2, pending: [] }),
     },
-    rehearse: (issuer) => createRehearsal({ issuer, clock: systemClock, decide: createDecider(createPolicyEngine()) }),
+    rehearse: (issuer) =>
+      Promise.resolve(createRehearsal({ issuer, clock: systemClock, decide: createDecider(createPolicyEngine()) })),
     ...over,
   };
   const code = await runCli(args.match(/"[^"]*"|\S+/g)?.map((word) => word.replaceAll('"', '')) ?? [], parts);

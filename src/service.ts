@@ -1,0 +1,182 @@
+/**
+ * The service of one process, from its settings: opens the database, composes, listens, and ends in order. Loaded by
+ * `main.ts` only when a command needs it, because a command that asks a running server needs none of it.
+ */
+import { userInfo } from 'node:os';
+import { createOperations } from './admin/operations.ts';
+import type { Operations } from './admin/operations.ts';
+import { CliFailure, EXIT, settingsFailure } from './cli/failure.ts';
+import { composeService } from './compose.ts';
+import type { Service } from './compose.ts';
+import { embeddedKey, prepareFolder } from './config/embedded-key.ts';
+import type { Settings } from './config/settings.ts';
+import type { EmbeddedSettings } from './config/settle.ts';
+import { createLogger } from './core/log.ts';
+import type { Logger } from './core/log.ts';
+import { serveLocal } from './http/local.ts';
+import type { Database } from './store/database.ts';
+import { openDatabase, openOwner } from './store/open.ts';
+
+interface Opened {
+  readonly database: Database;
+  readonly keyEncryptionKey: Uint8Array;
+}
+
+/** The database of the settings, and the key that it is sealed under. */
+async function open(settings: Settings, logger: Logger): Promise<Opened> {
+  const { database } = settings;
+  if (database.kind === 'postgres') {
+    if (settings.keyEncryptionKey === undefined)
+      throw new Error('settings for PostgreSQL without a key-encryption key');
+    const { url, schema, poolMax, connectTimeoutMs, statementTimeoutMs } = database;
+    const source = { engine: 'postgresql' as const, url, poolMax, connectTimeoutMs, statementTimeoutMs };
+    // Migrating a shared database is a decision: `cambist migrate up`, by a user that owns it.
+    return {
+      database: await openDatabase({ source, schema, migrate: false, logger }),
+      keyEncryptionKey: settings.keyEncryptionKey,
+    };
+  }
+  const keyEncryptionKey = embeddedKeyOf(settings, database, logger);
+  const { dataFolder, schema } = database;
+  return {
+    database: await openDatabase({ source: { engine: 'pglite', dataDir: dataFolder }, schema, migrate: true, logger }),
+    keyEncryptionKey,
+  };
+}
+
+/** The key of the embedded engine: from the settings, or from its file, which is made with the data. */
+function embeddedKeyOf(settings: Settings, database: EmbeddedSettings, logger: Logger): Uint8Array {
+  const faults = prepareFolder(database);
+  if (faults.length > 0) throw settingsFailure(faults);
+  if (settings.keyEncryptionKey !== undefined) return settings.keyEncryptionKey;
+  const made = embeddedKey(database);
+  if (Array.isArray(made)) throw settingsFailure(made);
+  if (made.created)
+    logger.warn(
+      { file: database.keyFile },
+      'MADE A KEY-ENCRYPTION KEY. Without this file the data of this Cambist cannot be read: back it up, apart from the data',
+    );
+  return made.key;
+}
+
+/** Everything but the listener. */
+export async function openService(
+  settings: Settings,
+  logger: Logger,
+): Promise<{ service: Service; operations: Operations; close: () => Promise<void> }> {
+  const { database, keyEncryptionKey } = await open(settings, logger);
+  try {
+    const service = await composeService({
+      issuer: settings.issuer,
+      nodeName: settings.nodeName,
+      database,
+      keyEncryptionKey,
+      logger,
+    });
+    const operations = createOperations({
+      objects: service.objects,
+      clientSecrets: service.clientSecrets,
+      records: service.records,
+      openPersons: (row) => service.openPersons(row),
+      recordChange: (summary, persons) => service.recordChange(summary, persons),
+      ownIssuer: settings.issuer,
+      demoRefusedBecause: settings.demoRefusedBecause,
+      author: `local:${userInfo().username}`,
+    });
+    const close = async () => {
+      await service.stop();
+      await database.close();
+    };
+    return { service, operations, close };
+  } catch (error) {
+    await database.close();
+    throw error;
+  }
+}
+
+/** Runs until a signal; what is in flight is finished, a second signal does not wait for it. */
+export async function serve(settings: Settings, version: string): Promise<void> {
+  const logger = createLogger(settings.logLevel);
+  const stopped = signalled(logger);
+  const { service, operations, close } = await openService(settings, logger);
+  let local: { close(): Promise<void> } | undefined;
+  try {
+    await refuseDemoObjects(settings, service);
+    if (settings.database.kind === 'embedded')
+      local = await serveLocal({ socketPath: settings.database.socketPath, operations, logger });
+    const { address, port } = await listen(service, settings);
+    logger.info({ issuer: settings.issuer, address, port, node: settings.nodeName, version }, 'serving');
+    await stopped;
+  } finally {
+    await local?.close();
+    await close();
+  }
+  logger.info('stopped');
+}
+
+async function listen(
+  service: Service,
+  { listen: { host, port } }: Settings,
+): Promise<{ address: string; port: number }> {
+  try {
+    return await service.listen(host, port);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    const fix =
+      code === 'EADDRINUSE'
+        ? 'something else listens there: stop it, or set listen.port (CAMBIST_LISTEN)'
+        : 'set listen.host to an address of this machine';
+    throw new CliFailure(
+      EXIT.failed,
+      'listen_failed',
+      `cannot listen on ${host}:${port} (${code ?? 'unknown'}): ${fix}`,
+    );
+  }
+}
+
+/** Objects whose secrets are anybody's must not come along when a first run becomes a service. */
+async function refuseDemoObjects(settings: Settings, service: Service): Promise<void> {
+  if (settings.demoRefusedBecause === undefined) return;
+  const demo = await service.objects.findDemo();
+  if (demo !== undefined)
+    throw new CliFailure(
+      EXIT.failed,
+      'demo_objects',
+      `${demo.kind} "${demo.name}" is a demo object, and they are refused here: ${settings.demoRefusedBecause}. Remove them, or start with an empty database`,
+    );
+}
+
+/** Resolves at the first SIGINT or SIGTERM. */
+function signalled(logger: Logger): Promise<void> {
+  return new Promise((resolve) => {
+    let count = 0;
+    const onSignal = (signal: NodeJS.Signals) => {
+      count += 1;
+      if (count > 1) process.exit(EXIT.failed);
+      logger.info({ signal }, 'stopping: finishing what is in flight; a second signal stops at once');
+      resolve();
+    };
+    process.on('SIGINT', onSignal);
+    process.on('SIGTERM', onSignal);
+  });
+}
+
+/** Runs work as the owner of the database, for migrations. */
+export async function withOwner<T>(settings: Settings, work: (owner: Database) => Promise<T>): Promise<T> {
+  const { database } = settings;
+  const logger = createLogger(settings.logLevel);
+  if (database.kind === 'embedded') {
+    // The key first: data without the key that it will be sealed under could never be opened.
+    embeddedKeyOf(settings, database, logger);
+  }
+  const source =
+    database.kind === 'postgres'
+      ? { engine: 'postgresql' as const, url: database.url }
+      : { engine: 'pglite' as const, dataDir: database.dataFolder };
+  const owner = await openOwner({ source, schema: database.schema, logger });
+  try {
+    return await work(owner);
+  } finally {
+    await owner.close();
+  }
+}
