@@ -14,7 +14,7 @@ const floors = [
 const open = {
   objects: ['policy', 'audit'],
   config: ['cli', 'compose', 'service', 'main'],
-  cli: ['main'],
+  cli: ['service', 'main'],
   compose: ['service', 'main'],
   service: ['main'],
 };

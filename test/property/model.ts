@@ -109,7 +109,6 @@ export interface Request {
   /** How each target was written, and what it names. */
   readonly targets: readonly { readonly resource: string | undefined; readonly malformed: boolean }[];
   readonly scope: { readonly names: readonly string[]; readonly malformed: boolean } | undefined;
-  /** The whole second at which the request is judged; tokens are checked against it. */
 }
 
 export interface Expected {

@@ -14,7 +14,7 @@ import { play } from './session.ts';
 import type { Counts, Stage } from './session.ts';
 import { steps } from './steps.ts';
 
-const RUNS = 10;
+const RUNS = 7;
 /** Reasons that a decision about verified tokens can have: each has to be met at least once. */
 const DECISION_REASONS = [
   'subject_token_issuer_unknown',

@@ -5,15 +5,14 @@
 import { decodeProtectedHeader } from 'jose';
 import { expect } from 'vitest';
 import type { TestCambist } from '../support/cambist.ts';
-import type { JwksIssuer } from '../support/jwks-issuer.ts';
 import { claimsOf } from '../support/token-client.ts';
 import type { TokenAnswer } from '../support/token-client.ts';
 import { mintExternal } from './external-tokens.ts';
 import type { Held, Mints } from './external-tokens.ts';
-import { AGENTS, clientNamed, companyOf, GROUPED, PARTNER_SCOPES, WORKLOAD } from './company.ts';
-import type { Issuers, Plan } from './company.ts';
+import { AGENTS, clientNamed, companyOf, GROUPED } from './company.ts';
+import type { Plan } from './company.ts';
 import { judge } from './model.ts';
-import type { ChainMember, Company, Expected, Request, ResourceFacts, Somebody, TokenFacts } from './model.ts';
+import type { ChainMember, Company, Expected, Request, ResourceFacts, Somebody } from './model.ts';
 import type { ActorChoice, ExternalToken, ScopeChoice, Step, TargetChoice } from './steps.ts';
 
 const TYPE = 'urn:ietf:params:oauth:token-type:';
