@@ -11,6 +11,7 @@ import { Command, CommanderError, InvalidArgumentError } from 'commander';
 import { keyInFile } from './issuer/keys.ts';
 import { openOwnIssuer } from './issuer/own-issuer.ts';
 import { reportOf } from './report/document.ts';
+import type { Report, ReportEntry } from './report/document.ts';
 import { htmlReport } from './report/html.ts';
 import { junitReport } from './report/junit.ts';
 import { openTerminal } from './report/terminal.ts';
@@ -37,6 +38,7 @@ interface RunOptions {
   readonly issuer?: string;
   readonly profile: readonly Profile[];
   readonly out?: string;
+  readonly results?: string;
   readonly expectedFailures?: string;
   readonly skips?: string;
   readonly allowHost: readonly string[];
@@ -108,12 +110,23 @@ async function runSuite(options: RunOptions, output: Output): Promise<number> {
       writeFileSync(join(options.out, 'junit.xml'), junitReport(report));
       output.write(`Reports: ${join(options.out, 'report.html')}, report.json, junit.xml`);
     }
+    if (options.results !== undefined)
+      writeFileSync(options.results, `${JSON.stringify(withoutGoodEvidence(report), null, 1)}\n`);
     if (faults.unexpected.length > 0) return EXIT.failures;
     const { stale, newSkips, goneSkips } = faults;
     return stale.length + newSkips.length + goneSkips.length > 0 ? EXIT.stale : EXIT.asExpected;
   } finally {
     await own?.close();
   }
+}
+
+/** The report with requests and answers only where something is wrong: small enough to keep beside the code. */
+function withoutGoodEvidence(report: Report): Report {
+  const wrong = ({ verdict }: ReportEntry) => verdict === 'fail' || verdict === 'warn';
+  const requirements = report.requirements.map((one) =>
+    wrong(one) ? { ...one, evidence: one.evidence.slice(0, 1) } : { ...one, evidence: [] },
+  );
+  return { ...report, requirements };
 }
 
 async function guarded(work: () => Promise<number>, output: Output): Promise<number> {
@@ -179,6 +192,7 @@ function addRun(program: Command, action: (options: RunOptions) => Promise<void>
     .option('--issuer <url>', 'issuer identifier of the target')
     .option('--profile <names>', `any of ${PROFILES.join(', ')}`, profilesOf, [...PROFILES])
     .option('--out <folder>', 'where report.html, report.json and junit.xml go')
+    .option('--results <file>', 'a smaller JSON to keep: exchanges only where something is wrong')
     .option('--expected-failures <file>', 'failures that are known; stale ones fail the run')
     .option('--skips <file>', 'the pinned skips; others, or fewer, fail the run')
     .option('--allow-host <host>', 'a host beside loopback that may be tested', collect, [])

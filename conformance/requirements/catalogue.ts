@@ -1,7 +1,7 @@
 /**
  * Every requirement and every scenario. A test holds the two together: none without the other.
  */
-import type { Profile, Scenario } from '../scenarios/scenario.ts';
+import type { Scenario } from '../scenarios/scenario.ts';
 import { coreClientScenarios } from '../scenarios/core-clients.ts';
 import { coreScenarios } from '../scenarios/core.ts';
 import { coreTargetScenarios } from '../scenarios/core-targets.ts';
@@ -65,8 +65,3 @@ export const SCENARIOS: readonly Scenario[] = [
   mcpProtectedResourceScenarios,
   securityScenarios,
 ].flat();
-
-/** The profile of a requirement: that of its scenario. */
-export function profileOf(requirement: Requirement): Profile | undefined {
-  return SCENARIOS.find(({ id }) => id === requirement.scenario)?.profile;
-}

@@ -110,7 +110,13 @@ export const field = requirementsOf('field', [
     'A token for one scope is not exchanged into one for another scope.',
   ],
   ['', 'garbage-is-refused', 'MUST', 'security/robustness', 'Garbage is refused; it causes no 5xx and no silence.'],
-  ['', 'no-echo', 'MUST NOT', 'security/robustness', 'Answers do not repeat tokens, secrets or markup that was sent.'],
+  [
+    '',
+    'no-echo',
+    'MUST NOT',
+    'security/robustness',
+    'Answers do not repeat tokens or secrets that were sent, nor anything at all outside JSON.',
+  ],
   [
     '',
     'no-header-injection',

@@ -33,7 +33,8 @@ export const MARK_SKEW_SECONDS = 60;
 
 /** A token that counts as used once this request is committed. */
 export interface PendingMark {
-  readonly purpose: 'client_assertion' | 'presented_token';
+  /** What a client signs for itself, and external tokens of issuers that say `single_use`, in whatever place they come. */
+  readonly purpose: 'client_assertion' | 'external_token';
   readonly issuer: string;
   readonly id: string;
   readonly expiresAtSeconds: number;
@@ -169,7 +170,7 @@ async function byPlatform(
   const marks: PendingMark[] = issuer.spec.single_use
     ? [
         {
-          purpose: 'client_assertion',
+          purpose: 'external_token',
           issuer: iss,
           id: token.identity,
           expiresAtSeconds: token.exp + MARK_SKEW_SECONDS,

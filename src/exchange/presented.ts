@@ -211,7 +211,7 @@ async function verifyExternal(
     marks: issuer.spec.single_use
       ? [
           {
-            purpose: 'presented_token',
+            purpose: 'external_token',
             issuer: iss,
             id: external.identity,
             expiresAtSeconds: external.exp + MARK_SKEW_SECONDS,

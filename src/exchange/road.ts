@@ -200,11 +200,14 @@ async function commitAndAnswer(parts: RoadParts, facts: Facts, result: MintedTok
 function pendingMarks(facts: Facts): readonly { readonly mark: PendingMark; readonly reason: Reason }[] {
   const presented = (role: Role, token: VerifiedToken | undefined) =>
     (token?.marks ?? []).map((mark) => ({ mark, reason: `${role}_token_replayed` as const }));
-  return [
+  const all = [
     ...facts.client.marks.map((mark) => ({ mark, reason: 'client_assertion_replayed' as const })),
     ...presented('subject', facts.subjectToken),
     ...presented('actor', facts.actorToken),
   ];
+  // One token in two places of one request is used once.
+  const keyOf = ({ mark }: (typeof all)[number]) => JSON.stringify([mark.purpose, mark.issuer, mark.id]);
+  return all.filter((entry, index) => all.findIndex((other) => keyOf(other) === keyOf(entry)) === index);
 }
 
 function issuedRow(facts: Facts, recording: Recording, minted: MintedToken): IssuedRow {

@@ -14,6 +14,9 @@ const REPEATABLE = new Set(['resource', 'audience']);
 /** Reads the body of a token request; refuses what is not a form. */
 export async function readForm(request: IncomingMessage): Promise<Form | Refusal> {
   if (request.url?.includes('?') === true) return refuse('parameter_in_query');
+  // Node keeps the first of a header that is there twice, and another server might keep the last.
+  if ((request.headersDistinct['authorization']?.length ?? 0) > 1) return refuse('client_authentication_ambiguous');
+  if ((request.headersDistinct['content-type']?.length ?? 0) > 1) return refuse('content_type_unsupported');
   if (!isFormContentType(request.headers['content-type'])) return refuse('content_type_unsupported');
   if (request.headers['content-encoding'] !== undefined)
     return refuse('content_type_unsupported', { header: 'content-encoding' });

@@ -16,6 +16,8 @@ import type { TokenEndpointParts } from './token-endpoint.ts';
 /** Bounds of every request; Node's defaults are 60 s and 300 s. */
 const HEADERS_TIMEOUT_MS = 10_000;
 const REQUEST_TIMEOUT_MS = 15_000;
+/** How late a time-out may be noticed; Node looks every 30 s by default. */
+const TIMEOUT_CHECK_MS = 1_000;
 /** Longer than the 60 s of common proxies, so that it is they who end an idle connection. */
 const KEEP_ALIVE_TIMEOUT_MS = 65_000;
 const MAX_HEADER_BYTES = 16 * 1024;
@@ -108,7 +110,14 @@ function literal(path: string): string {
 /** A server that is ready to listen. */
 export function createPublicServer(parts: ServerParts): Server {
   const app = createApp(parts) as (request: IncomingMessage, response: ServerResponse) => void;
-  const server = createServer({ maxHeaderSize: MAX_HEADER_BYTES, keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS }, app);
+  const server = createServer(
+    {
+      maxHeaderSize: MAX_HEADER_BYTES,
+      keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,
+      connectionsCheckingInterval: TIMEOUT_CHECK_MS,
+    },
+    app,
+  );
   server.headersTimeout = HEADERS_TIMEOUT_MS;
   server.requestTimeout = REQUEST_TIMEOUT_MS;
   server.maxConnections = MAX_CONNECTIONS;

@@ -29,6 +29,9 @@ export function canonicalTarget(uri: string): string | undefined {
   if (!URL.canParse(uri)) return undefined;
   const url = new URL(uri);
   if (url.username !== '' || url.password !== '') return undefined;
+  // What the parser would repair (missing slashes, dot segments, an empty query) names nothing here.
+  const rest = /^https?:\/\/[^/?]+([/?].*)?$/i.exec(uri);
+  if (rest === null || (rest[1] ?? '/') !== url.pathname + url.search) return undefined;
   const path = url.pathname.endsWith('/') ? url.pathname.slice(0, -1) : url.pathname;
   return `${url.protocol}//${url.host}${path}${url.search}`;
 }

@@ -99,7 +99,7 @@ const impersonationRule: fc.Arbitrary<Rule> = fc
 
 /** Most resources are open to most; which are not is what is generated. */
 const broadRules: fc.Arbitrary<Rule[]> = fc
-  .tuple(...RESOURCES.map(() => fc.tuple(chance(90), chance(92))))
+  .tuple(...RESOURCES.map(() => fc.tuple(chance(95), chance(96))))
   .map((open) =>
     open.flatMap(([access, act], index) => {
       const resource = RESOURCES[index];
@@ -153,7 +153,7 @@ export const plans: fc.Arbitrary<Plan> = fc.record({
   rules: fc
     .tuple(
       broadRules,
-      fc.array(narrowRule, { maxLength: 8 }),
+      fc.array(narrowRule, { maxLength: 6 }),
       fc.array(impersonationRule, { minLength: 1, maxLength: 3 }),
     )
     .map((parts) => [...ALWAYS, ...parts.flat()]),

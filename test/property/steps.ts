@@ -242,7 +242,7 @@ export const steps: fc.Arbitrary<Step[]> = fc
         { weight: 78, arbitrary: onwardStep },
         { weight: 2, arbitrary: switchStep },
       ),
-      { minLength: 75, maxLength: 75 },
+      { minLength: 90, maxLength: 90 },
     ),
   )
   .map((parts): Step[] => parts.flat());

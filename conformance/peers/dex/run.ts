@@ -9,6 +9,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { randomBytes } from 'node:crypto';
 import { commandLine } from '../../command-line.ts';
+import { openOwnIssuer } from '../../issuer/own-issuer.ts';
 import { checkout, freePort, startLogged, stop, untilAnswers } from '../../targets/process.ts';
 
 const HERE = join(checkout(import.meta.url), 'conformance', 'peers', 'dex');
@@ -50,9 +51,13 @@ async function runAll(args: readonly string[]): Promise<number> {
   for (const [name, secret] of secrets) writeFileSync(join(folder, `${name}.secret`), secret, { mode: 0o600 });
   writeFileSync(join(folder, 'dex.json'), JSON.stringify(dexConfig(issuer, suite, secrets)), { mode: 0o600 });
   const log = join(folder, 'dex.log');
+  // Dex does not start without its connector's issuer: it is there under the same key before the suite itself begins.
+  const keyFile = join(folder, 'suite.jwk.json');
+  const standIn = await openOwnIssuer({ listen: suite, algorithm: 'RS256', keyFile });
   const child = startLogged({ program, args: ['serve', 'dex.json'], env: process.env, cwd: folder, log });
   try {
     await untilAnswers(`${issuer}/.well-known/openid-configuration`, child, log);
+    await standIn.close();
     Object.assign(process.env, {
       DEX_NAME: `Dex ${process.env['DEX_VERSION'] ?? '(version unknown)'}`,
       DEX_ISSUER: issuer,
@@ -65,6 +70,7 @@ async function runAll(args: readonly string[]): Promise<number> {
     const config = ['--config', join(HERE, 'target.yaml')];
     return await commandLine([...config, ...args], { write, coloured: process.stdout.isTTY });
   } finally {
+    await standIn.close();
     await stop(child);
     if (process.env['KEEP'] === undefined) rmSync(folder, { recursive: true });
     else console.log(`kept: ${folder}`);
