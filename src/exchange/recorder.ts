@@ -139,6 +139,9 @@ async function personsIn(parts: RecorderParts, facts: Facts): Promise<Map<string
   return persons;
 }
 
+/** RFC 8693 §3: the identifiers have this in common. */
+const TOKEN_TYPE = 'urn:ietf:params:oauth:token-type:';
+
 function asked({ request }: Dispatched) {
   const bounded = (values: readonly string[]) => values.slice(0, 16).map((value) => value.slice(0, 512));
   return {
@@ -146,8 +149,8 @@ function asked({ request }: Dispatched) {
     audience: bounded(request.audiences),
     ...(request.scope === undefined ? {} : { scope: request.scope.slice(0, 2048) }),
     ...(request.issuedTokenType === undefined ? {} : { requested_token_type: request.issuedTokenType }),
-    ...(request.subject === 'self' ? {} : { subject_token_type: request.subject.type }),
-    ...(request.actor === undefined ? {} : { actor_token_type: request.actor.type }),
+    ...(request.subject === 'self' ? {} : { subject_token_type: TOKEN_TYPE + request.subject.type }),
+    ...(request.actor === undefined ? {} : { actor_token_type: TOKEN_TYPE + request.actor.type }),
   };
 }
 

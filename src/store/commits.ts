@@ -8,12 +8,13 @@ import type { RecordRow } from '../audit/record.ts';
 import type { Clock } from '../core/clock.ts';
 import type { Logger } from '../core/log.ts';
 import { Unavailable } from '../core/refusal.ts';
+import { createBatchQueue } from './batch-queue.ts';
 import { runCommitStatement } from './commit-statement.ts';
 import type { Commitment } from './commitment.ts';
 import { OutcomeUnknown, StatementFailed } from './database.ts';
 import type { Database } from './database.ts';
 import { createSettlement } from './settlement.ts';
-import type { SettlementRecords } from './settlement.ts';
+import type { Settlement, SettlementRecords } from './settlement.ts';
 
 export type { Commitment } from './commitment.ts';
 
@@ -44,127 +45,97 @@ export interface CommitterOptions {
   readonly drainTimeoutMs?: number;
 }
 
-const BATCH_REQUESTS_MAX = 200;
-const BATCH_BYTES_MAX = 2_000_000;
-
-interface Queued {
+interface Caller {
   readonly commitment: Commitment;
-  readonly queuedAtMs: number;
-  readonly bytes: number;
   readonly resolve: (outcome: CommitOutcome) => void;
   readonly reject: (error: Error) => void;
 }
 
 export function createCommitter(options: CommitterOptions): Committer {
   const { db, clock, logger } = options;
-  const maxQueued = options.maxQueued ?? 2000;
-  const maxWaitMs = options.maxWaitMs ?? 5000;
   const settlement = createSettlement({ db, logger, records: options.settle });
-  const queue: Queued[] = [];
-  let inFlight = 0;
-  let onIdle: (() => void)[] = [];
-
-  function takeBatch(): Queued[] {
-    const batch: Queued[] = [];
-    let bytes = 0;
-    const oldestMs = clock.nowMs() - maxWaitMs;
-    while (queue.length > 0 && batch.length < BATCH_REQUESTS_MAX) {
-      const next = queue[0] as Queued;
-      if (batch.length > 0 && bytes + next.bytes > BATCH_BYTES_MAX) break;
-      queue.shift();
-      if (next.queuedAtMs < oldestMs) next.reject(new Unavailable('overload', 'the request waited too long'));
-      else {
-        batch.push(next);
-        bytes += next.bytes;
-      }
-    }
-    return batch;
-  }
-
-  function pump(): void {
-    while (inFlight < db.maxInFlightBatches && queue.length > 0) {
-      const batch = takeBatch();
-      if (batch.length === 0) break;
-      inFlight++;
-      void commitBatch(batch).finally(() => {
-        inFlight--;
-        pump();
-      });
-    }
-    if (inFlight === 0 && queue.length === 0) {
-      for (const resolve of onIdle) resolve();
-      onIdle = [];
-    }
-  }
-
-  /** Settles every request of the batch one way or another; never throws. */
-  async function commitBatch(batch: readonly Queued[]): Promise<void> {
-    try {
-      const lost = await runCommitStatement(
-        db,
-        batch.map(({ commitment }) => commitment),
-      );
-      batch.forEach(({ resolve }, ord) => {
-        const mark = lost.get(ord);
-        resolve(mark === undefined ? { outcome: 'committed' } : { outcome: 'replayed', mark });
-      });
-    } catch (error) {
-      await failBatch(batch, error);
-    }
-  }
-
-  async function failBatch(batch: readonly Queued[], error: unknown): Promise<void> {
-    if (error instanceof StatementFailed && batch.length > 1) {
-      // One of them is refused by the database: halve until it stands alone.
-      const middle = Math.ceil(batch.length / 2);
-      await commitBatch(batch.slice(0, middle));
-      await commitBatch(batch.slice(middle));
-      return;
-    }
-    if (!(error instanceof Unavailable))
-      logger.error(
-        { err: error, requestId: batch[0]?.commitment.record.requestId },
-        'a record could not be committed: no token was issued',
-      );
-    const answer =
-      error instanceof Unavailable
-        ? error
-        : new Unavailable('database', 'the record could not be committed', { cause: error });
-    for (const { reject } of batch) reject(answer);
-    if (error instanceof OutcomeUnknown) settlement.settle(batch.map(({ commitment }) => commitment.record));
-  }
+  const queue = createBatchQueue<Caller>({
+    clock,
+    maxInFlight: db.maxInFlightBatches,
+    maxQueued: options.maxQueued ?? 2000,
+    maxWaitMs: options.maxWaitMs ?? 5000,
+    batchItemsMax: 200,
+    batchBytesMax: 2_000_000,
+    run: (batch) => commitBatch({ db, logger, settlement }, batch),
+    refuse: ({ reject }, reason) => {
+      reject(reason);
+    },
+  });
 
   return {
-    commit(commitment) {
+    async commit(commitment) {
       assertOneIdentity(commitment);
-      if (queue.length >= maxQueued)
-        return Promise.reject(new Unavailable('overload', 'too many requests are waiting'));
       if (settlement.isFull())
-        return Promise.reject(new Unavailable('database', 'too many earlier commits are still to be found out'));
+        throw new Unavailable('database', 'too many earlier commits are still to be found out');
       return new Promise((resolve, reject) => {
-        queue.push({ commitment, queuedAtMs: clock.nowMs(), bytes: bytesOf(commitment), resolve, reject });
-        pump();
+        queue.add({ commitment, resolve, reject }, bytesOf(commitment));
       });
     },
     reportUndelivered(record) {
       settlement.undelivered(record);
     },
     async drain() {
-      const idle =
-        inFlight === 0 && queue.length === 0 ? Promise.resolve() : new Promise<void>((resolve) => onIdle.push(resolve));
       let timer: NodeJS.Timeout | undefined;
       const deadline = new Promise<'late'>((resolve) => {
         timer = setTimeout(resolve, options.drainTimeoutMs ?? 10_000, 'late');
       });
-      const outcome = await Promise.race([idle.then(() => settlement.idle()), deadline]);
+      const outcome = await Promise.race([queue.idle().then(() => settlement.idle()), deadline]);
       clearTimeout(timer);
       if (outcome === 'late')
         logger.error(
-          { queued: queue.length, unsettled: settlement.size() },
+          { queued: queue.size(), unsettled: settlement.size() },
           'stopped before every commit was found out',
         );
     },
   };
+}
+
+interface Parts {
+  readonly db: Database;
+  readonly logger: Logger;
+  readonly settlement: Settlement;
+}
+
+/** Answers every caller of the batch one way or another; never throws. */
+async function commitBatch(parts: Parts, batch: readonly Caller[]): Promise<void> {
+  try {
+    const lost = await runCommitStatement(
+      parts.db,
+      batch.map(({ commitment }) => commitment),
+    );
+    batch.forEach(({ resolve }, ord) => {
+      const mark = lost.get(ord);
+      resolve(mark === undefined ? { outcome: 'committed' } : { outcome: 'replayed', mark });
+    });
+  } catch (error) {
+    await failBatch(parts, batch, error);
+  }
+}
+
+async function failBatch(parts: Parts, batch: readonly Caller[], error: unknown): Promise<void> {
+  if (error instanceof StatementFailed && batch.length > 1) {
+    // One of them is refused by the database: halve until it stands alone.
+    const middle = Math.ceil(batch.length / 2);
+    await commitBatch(parts, batch.slice(0, middle));
+    await commitBatch(parts, batch.slice(middle));
+    return;
+  }
+  if (!(error instanceof Unavailable))
+    parts.logger.error(
+      { err: error, requestId: batch[0]?.commitment.record.requestId },
+      'a record could not be committed: no token was issued',
+    );
+  const answer =
+    error instanceof Unavailable
+      ? error
+      : new Unavailable('database', 'the record could not be committed', { cause: error });
+  for (const { reject } of batch) reject(answer);
+  if (error instanceof OutcomeUnknown) parts.settlement.settle(batch.map(({ commitment }) => commitment.record));
 }
 
 /** Settlement blocks a late commit by taking the record's place, so a record and its stand-ins share one place. */

@@ -1,6 +1,7 @@
 /**
  * The embedded driver: PGlite, the same engine in this process, one connection, one statement at a time. For a first run
- * and small set-ups. It has no server side that could end a statement, so only waiting is bounded here.
+ * and small set-ups. It has no server side that could end a statement, so only waiting is bounded here. It writes without
+ * `fsync`: what was committed survives the end of this process, however sudden, but not always that of the machine.
  */
 import { mkdirSync } from 'node:fs';
 import { PGlite } from '@electric-sql/pglite';

@@ -45,7 +45,7 @@ withDatabases('exchange and record', (databases) => {
         request_id: answer.headers.get('cambist-request-id'),
         client: { id: 'agent', method: 'client_secret_basic' },
         grant: EXCHANGE,
-        asked: { resource: [`${ALPHA}/`], scope: 'alpha:read', subject_token_type: 'id_token' },
+        asked: { resource: [`${ALPHA}/`], scope: 'alpha:read', subject_token_type: 'urn:ietf:params:oauth:token-type:id_token' },
         target: [ALPHA],
         act: ['client:agent'],
         token: {

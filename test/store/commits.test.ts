@@ -74,9 +74,8 @@ withDatabases('commits', (databases) => {
 
     test('a record whose stand-in has another place is a bug, not a commit', async () => {
       const { db } = await databases.fresh();
-      expect(() => committer(db).commit({ marks: [mark('a', record('issued'))], record: record('issued') })).toThrow(
-        TypeError,
-      );
+      const apart = { marks: [mark('a', record('issued'))], record: record('issued') };
+      await expect(committer(db).commit(apart)).rejects.toThrow(TypeError);
     });
   });
 
