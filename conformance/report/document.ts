@@ -63,9 +63,7 @@ export function reportOf(outcome: Outcome, faults: BaselineFaults, masker: Maske
       new_skips: faults.newSkips,
       gone_skips: faults.goneSkips,
     },
-    documents: (Object.keys(DOCUMENTS) as DocumentId[])
-      .filter((id) => used.has(id))
-      .map((id) => ({ id, title: DOCUMENTS[id].title, standing: DOCUMENTS[id].standing })),
+    documents: [...used].map((id) => ({ id, title: DOCUMENTS[id].title, standing: DOCUMENTS[id].standing })),
     requirements: outcome.judgements.map((one) => ({
       id: one.requirement.id,
       document: one.requirement.document,

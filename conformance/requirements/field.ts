@@ -131,4 +131,25 @@ export const field = requirementsOf('field', [
     'introspection/caller',
     'A client for which the token is not learns nothing about it.',
   ],
+  [
+    '',
+    'bounded-lifetime',
+    'SHOULD',
+    'security/time-edges',
+    'A subject token that is good for a century does not become a token that lives longer than a day.',
+  ],
+  [
+    '',
+    'subject-token-again',
+    'MAY',
+    'security/replay',
+    'A subject token is exchanged again until it expires; one sign-in serves many servers.',
+  ],
+  [
+    '',
+    'assertion-replay-elsewhere',
+    'MUST',
+    'security/replay',
+    'Where assertions are claimed to be single use, one that served a refused request does not serve another.',
+  ],
 ]);

@@ -36,4 +36,11 @@ export const rfc7519 = requirementsOf('rfc7519', [
     'security/header',
     'A header extension that is marked critical and not understood makes the token invalid.',
   ],
+  [
+    '4.1.4',
+    'zero-and-negative',
+    'MUST NOT',
+    'security/time-edges',
+    'A token whose exp is zero or negative, times long past, is not accepted.',
+  ],
 ]);

@@ -16,13 +16,15 @@ import { answerInWords, tokenTypeUrn } from '../target/target.ts';
 import { assertionParameters, clientAssertion } from '../target/authenticate.ts';
 import { isRecord } from '../wire/http.ts';
 import type { Answer } from '../wire/http.ts';
-import { decodeJwt, scopeValues } from '../wire/jwt.ts';
+import { decodeJwt, nowSeconds, scopeValues } from '../wire/jwt.ts';
 import type { Form } from '../wire/form.ts';
 import { ACCESS_TOKEN_TYPE, exchange, exchangeForm, honestExchange, mainResource, textMember } from './asking.ts';
 import { suiteSubject } from './external-subjects.ts';
 import { keyedClient } from './jwt-client-auth.ts';
 import { isTokenAnswer } from './scenario.ts';
 import type { Probe, Scenario } from './scenario.ts';
+
+const DAY_SECONDS = 86_400;
 
 /** The honest subject token; the scenario ends with skips when it is opaque. */
 async function forgeable(probe: Probe, ids: readonly string[]): Promise<string | undefined> {
@@ -149,6 +151,58 @@ const confusion: Scenario = {
       const changes = { subject_token: assertion, subject_token_type: tokenTypeUrn(kind) };
       probe.refused('rfc8725-3.12-assertion-as-subject', await exchange(probe, changes));
     }
+  },
+};
+
+const timeEdges: Scenario = {
+  id: 'security/time-edges',
+  profile: 'security',
+  title: 'Subject tokens at the edges of time',
+  requests: 8,
+  lacks: (target) =>
+    target.config.suite?.trusted === false || suiteSubject(target)?.name !== 'default'
+      ? 'the suite does not sign the default subject'
+      : undefined,
+  async run(probe) {
+    await honestExchange(probe);
+    const withExp = (exp: number) => exchange(probe, {}, { tweak: { claims: { exp } } });
+    for (const exp of [0, -1, -1e15]) probe.refused('rfc7519-4.1.4-zero-and-negative', await withExp(exp));
+    const century = await withExp(nowSeconds() + 100 * 365 * DAY_SECONDS);
+    const id = 'field-bounded-lifetime';
+    if (!isTokenAnswer(century)) {
+      probe.byPolicy(id, `refuses it: ${answerInWords(century)}`, century);
+      return;
+    }
+    const exp = (await probe.claims(century))?.['exp'];
+    const lifetime = century.json?.['expires_in'] ?? (typeof exp === 'number' ? exp - nowSeconds() : undefined);
+    if (typeof lifetime !== 'number') probe.blocked(id, 'neither the answer nor the token says how long it lives');
+    else probe.holds(id, lifetime <= DAY_SECONDS, `lives ${lifetime} s`, century);
+  },
+};
+
+const replay: Scenario = {
+  id: 'security/replay',
+  profile: 'security',
+  title: 'What was seen before: subject tokens, and assertions that served a refused request',
+  requests: 8,
+  async run(probe) {
+    const form = await exchangeForm(probe);
+    probe.accepted(await probe.ask({ form }), 'the first exchange of a subject token');
+    const again = await probe.ask({ form });
+    probe.holds('field-subject-token-again', isTokenAnswer(again), answerInWords(again), again);
+    const id = 'field-assertion-replay-elsewhere';
+    const keyed = keyedClient(probe.target);
+    if (keyed === undefined || !probe.target.config.expectations.assertions_are_single_use) {
+      probe.skip(id, 'the target does not claim that assertions are single use');
+      return;
+    }
+    const assertion = assertionParameters(await clientAssertion(keyed.client, keyed.how, probe.target));
+    const bare = { client: 'nobody' } as const;
+    const failed = await exchange(probe, { ...assertion, subject_token: 'this-is-no-token' }, {}, bare);
+    probe.controlled(!isTokenAnswer(failed), 'an exchange of garbage', failed);
+    const fresh = assertionParameters(await clientAssertion(keyed.client, keyed.how, probe.target));
+    probe.accepted(await exchange(probe, fresh, {}, bare), 'a fresh assertion');
+    probe.refused(id, await exchange(probe, assertion, {}, bare));
   },
 };
 
@@ -299,4 +353,13 @@ async function judgeSecretEcho(probe: Probe): Promise<void> {
   probe.holds('field-no-echo', !answer.body.includes(secret), 'a refused secret', answer);
 }
 
-export const securityScenarios: readonly Scenario[] = [algorithms, headers, confusion, pollution, widening, robustness];
+export const securityScenarios: readonly Scenario[] = [
+  algorithms,
+  headers,
+  confusion,
+  timeEdges,
+  replay,
+  pollution,
+  widening,
+  robustness,
+];

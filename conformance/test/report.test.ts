@@ -27,7 +27,7 @@ afterEach(async () => {
 });
 
 // The server must know the suite's issuer before the suite runs, so its port is fixed here.
-const SUITE = 'http://127.0.0.1:20999';
+const SUITE = 'http://127.0.0.1:31999';
 
 async function run(faults: readonly Fault[], ...args: string[]): Promise<{ exitCode: number; text: string }> {
   const clientKey = await keyInFile(inFolder('keyed.json'), 'ES256');

@@ -3,6 +3,7 @@
  * JWT stay readable, because they are the evidence; its signature goes.
  */
 import type { Answer } from './http.ts';
+import { decodeJwt } from './jwt.ts';
 
 export interface Masker {
   text(value: string): string;
@@ -66,9 +67,22 @@ export function transcript(answer: Answer, masker: Masker): Transcript {
     answer.status === 0
       ? [`no answer: ${masker.text(answer.fault ?? 'unknown')}`]
       : [`HTTP ${answer.status}`, ...lines(answer.headers), '', shownBody(answer.body)];
+  request.push(...readableTokens(sent.body, masker));
+  response.push(...readableTokens(answer.body, masker));
   return { request: request.join('\n'), response: response.join('\n'), durationMs: answer.durationMs };
 }
 
+/** What stands in the JWTs of a body, for people who do not read base64. */
+function readableTokens(body: string | undefined, masker: Masker): string[] {
+  const found = new Set((body ?? '').match(/eyJ[\w-]{4,}\.[\w-]{4,}\./g) ?? []);
+  return [...found].slice(0, TOKENS_SHOWN_MAX).flatMap((start) => {
+    const token = decodeJwt(start);
+    if (token === undefined) return [];
+    return ['', masker.text(cut(`JWT ${JSON.stringify(token.header)}\n${JSON.stringify(token.claims, null, 1)}`))];
+  });
+}
+
+const TOKENS_SHOWN_MAX = 3;
 const BODY_SHOWN_MAX = 4000;
 
 function cut(text: string): string {

@@ -70,8 +70,7 @@ export function createCommitter(options: CommitterOptions): Committer {
   return {
     async commit(commitment) {
       assertOneIdentity(commitment);
-      if (settlement.isFull())
-        throw new Unavailable('database', 'too many earlier commits are still to be found out');
+      if (settlement.isFull()) throw new Unavailable('database', 'too many earlier commits are still to be found out');
       return new Promise((resolve, reject) => {
         queue.add({ commitment, resolve, reject }, bytesOf(commitment));
       });

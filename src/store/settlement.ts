@@ -43,29 +43,21 @@ interface Item {
   attempts: number;
 }
 
-export function createSettlement(options: {
+interface Parts {
   readonly db: Database;
   readonly logger: Logger;
   readonly records: SettlementRecords;
-}): Settlement {
-  const { db, logger, records } = options;
+}
+
+export function createSettlement(parts: Parts): Settlement {
+  const { logger, records } = parts;
   let items: Item[] = [];
   let working = false;
   let onIdle: (() => void)[] = [];
 
-  function add(item: Omit<Item, 'attempts'>): void {
-    items.push({ ...item, attempts: 0 });
-    if (!working) void work();
-  }
-
-  /** A fault of the builder must not stop the settling of the others. */
-  function built(build: () => RecordRow, original: RecordRow): RecordRow | undefined {
-    try {
-      return build();
-    } catch (error) {
-      logger.error({ err: error, requestId: original.requestId }, 'a record of settlement could not be built');
-      return undefined;
-    }
+  function add(more: readonly Item[]): void {
+    items.push(...more);
+    if (!working && items.length > 0) void work();
   }
 
   async function work(): Promise<void> {
@@ -73,85 +65,89 @@ export function createSettlement(options: {
     let backoffMs = BACKOFF_MIN_MS;
     while (items.length > 0) {
       const round = items.slice(0, ROUND_MAX);
-      try {
-        const followUps = await settleRound(round);
-        items = [...items.slice(round.length), ...followUps];
-        backoffMs = BACKOFF_MIN_MS;
-      } catch (error) {
-        if (error instanceof StatementFailed) await settleOneByOne(round, error);
-        await pause(backoffMs * (0.5 + Math.random()));
-        backoffMs = Math.min(backoffMs * 2, BACKOFF_MAX_MS);
-      }
+      const { left, troubled } = await settleAll(parts, round);
+      items = [...items.slice(round.length), ...left];
+      if (troubled) await pause(backoffMs * (0.5 + Math.random()));
+      backoffMs = troubled ? Math.min(backoffMs * 2, BACKOFF_MAX_MS) : BACKOFF_MIN_MS;
     }
     working = false;
     for (const resolve of onIdle) resolve();
     onIdle = [];
   }
 
-  /** Returns the `undelivered` records that are to follow what turned out to be committed. */
-  async function settleRound(round: readonly Item[]): Promise<Item[]> {
-    const inserted = await insertAbsentRecords(
-      db,
-      round.map(({ row }) => row),
-    );
-    const present = round.filter(({ row, isOriginal }) => isOriginal && !inserted.has(row.id)).map(({ row }) => row);
-    if (round.some(({ isOriginal }) => isOriginal))
-      logger.warn(
-        { committed: present.length, notCommitted: round.length - present.length },
-        'found out what became of commits whose answer was lost',
-      );
-    if (present.length === 0) return [];
-    const originals = await readOriginals(db, present);
-    return originals
-      .filter(({ kind }) => kind === 'issued' || kind === 'refused')
-      .flatMap((original) => {
-        const row = built(() => records.undelivered(original), original);
-        return row === undefined ? [] : [{ row, isOriginal: false, attempts: 0 }];
-      });
-  }
-
-  /** Some row of the round is refused by the database: the others must not wait for it. */
-  async function settleOneByOne(round: readonly Item[], first: StatementFailed): Promise<void> {
-    const left: Item[] = [];
-    for (const item of round) {
-      try {
-        left.push(...(await settleRound([item])));
-      } catch (error) {
-        item.attempts++;
-        if (item.attempts < ATTEMPTS_MAX) left.push(item);
-        else
-          logger.error(
-            { err: error instanceof StatementFailed ? error : first, requestId: item.row.requestId },
-            'gave up settling a record',
-          );
-      }
-    }
-    items = [...items.slice(round.length), ...left];
-  }
-
   return {
     settle(originals) {
-      for (const original of originals) {
-        const row = built(() => records.failed(original), original);
-        if (row?.id === original.id && row.recordedAtMs === original.recordedAtMs) add({ row, isOriginal: true });
-        else logger.error({ requestId: original.requestId }, 'a failed record must stand in the place of its original');
-      }
+      add(originals.flatMap((original) => itemOf(logger, original, () => records.failed(original), true)));
     },
     undelivered(record) {
-      if (items.length >= UNSETTLED_MAX)
+      if (items.length < UNSETTLED_MAX) add(itemOf(logger, record, () => records.undelivered(record), false));
+      else
         logger.error(
           { requestId: record.requestId },
           'an undelivered answer could not be recorded: too many are waiting',
         );
-      else {
-        const row = built(() => records.undelivered(record), record);
-        if (row !== undefined) add({ row, isOriginal: false });
-      }
     },
     size: () => items.length,
     isFull: () => items.length >= UNSETTLED_MAX,
     idle: () => (working ? new Promise((resolve) => onIdle.push(resolve)) : Promise.resolve()),
   };
+}
+
+/** One item, or none: a fault of the builder must not stop the settling of the others. */
+function itemOf(logger: Logger, original: RecordRow, build: () => RecordRow, isOriginal: boolean): Item[] {
+  try {
+    const row = build();
+    if (!isOriginal || (row.id === original.id && row.recordedAtMs === original.recordedAtMs))
+      return [{ row, isOriginal, attempts: 0 }];
+    logger.error({ requestId: original.requestId }, 'a failed record must stand in the place of its original');
+  } catch (error) {
+    logger.error({ err: error, requestId: original.requestId }, 'a record of settlement could not be built');
+  }
+  return [];
+}
+
+/** What is left to do after trying the whole round; `troubled`: wait before the next one. Never throws. */
+async function settleAll(parts: Parts, round: Item[]): Promise<{ left: Item[]; troubled: boolean }> {
+  try {
+    return { left: await settleRound(parts, round), troubled: false };
+  } catch (error) {
+    if (!(error instanceof StatementFailed)) return { left: round, troubled: true };
+    if (round.length > 1) return settleOneByOne(parts, round);
+    return { left: round.filter((item) => worthAnotherTry(parts.logger, item, error)), troubled: true };
+  }
+}
+
+/** Some row of the round is refused by the database: the others must not wait for it. */
+async function settleOneByOne(parts: Parts, round: readonly Item[]): Promise<{ left: Item[]; troubled: boolean }> {
+  const left: Item[] = [];
+  for (const item of round) left.push(...(await settleAll(parts, [item])).left);
+  return { left, troubled: true };
+}
+
+function worthAnotherTry(logger: Logger, item: Item, error: StatementFailed): boolean {
+  item.attempts++;
+  if (item.attempts < ATTEMPTS_MAX) return true;
+  logger.error({ err: error, requestId: item.row.requestId }, 'gave up settling a record');
+  return false;
+}
+
+/** Returns the `undelivered` records that are to follow what turned out to be committed. */
+async function settleRound({ db, logger, records }: Parts, round: readonly Item[]): Promise<Item[]> {
+  const inserted = await insertAbsentRecords(
+    db,
+    round.map(({ row }) => row),
+  );
+  const unknown = round.filter(({ isOriginal }) => isOriginal).map(({ row }) => row);
+  const taken = unknown.filter(({ id }) => !inserted.has(id));
+  const originals = taken.length === 0 ? [] : await readOriginals(db, taken);
+  if (unknown.length > 0)
+    logger.warn(
+      { committed: taken.length, notCommitted: unknown.length - taken.length },
+      'found out what became of commits whose answer was lost',
+    );
+  return originals
+    .filter(({ kind }) => kind === 'issued' || kind === 'refused')
+    .flatMap((original) => itemOf(logger, original, () => records.undelivered(original), false));
 }
 
 /** What stands in the places that were taken. */

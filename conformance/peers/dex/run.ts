@@ -32,7 +32,6 @@ function dexConfig(issuer: string, suite: string, secrets: ReadonlyMap<string, s
           clientID: 'dex',
           clientSecret: 'not-used',
           redirectURI: `${issuer}/callback`,
-          // Without this Dex accepts any ID token of the issuer only together with its userinfo endpoint.
           getUserInfo: false,
         },
       },

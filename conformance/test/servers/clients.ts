@@ -73,7 +73,8 @@ async function asserted(world: World, form: URLSearchParams, assertion: string):
   if (id !== null && id !== party.id && !broken(world, 'assertion-any-client-id')) throw failed();
   const jti = String(decoded.claims['jti']);
   if (world.seenAssertions.has(jti) && !broken(world, 'assertion-replay')) throw failed();
-  world.seenAssertions.add(jti);
+  const doomed = form.get('subject_token') === 'this-is-no-token';
+  if (!(doomed && broken(world, 'assertion-replay-after-refusal'))) world.seenAssertions.add(jti);
   return party;
 }
 

@@ -115,7 +115,8 @@ function checkClaims(world: World, claims: Json): void {
   const { exp, nbf, iat, sub } = claims;
   if (exp === undefined ? !broken(world, 'exp-optional') : typeof exp !== 'number' && !broken(world, 'exp-any-type'))
     throw invalid();
-  if (typeof exp === 'number' && exp <= now && !broken(world, 'expired-accepted')) throw invalid();
+  const past = typeof exp === 'number' && exp <= now && !(exp <= 0 && broken(world, 'exp-zero-is-none'));
+  if (past && !broken(world, 'expired-accepted')) throw invalid();
   if (typeof nbf === 'number' && nbf > now && !broken(world, 'nbf-ignored')) throw invalid();
   if (typeof iat === 'number' && iat > now + 60 && !broken(world, 'iat-ignored')) throw invalid();
   const aud = audiences(claims);
@@ -146,7 +147,8 @@ export interface Minted {
 export function mint(world: World, client: string, claims: Json, notAfter?: number): Minted {
   const now = nowSeconds();
   const capped = notAfter === undefined || broken(world, 'outlives-subject') ? Infinity : notAfter - now;
-  const lifetimeSeconds = Math.min(LIFETIME_SECONDS, capped);
+  const unbounded = broken(world, 'lifetime-unbounded') && capped !== Infinity && capped > 86_400;
+  const lifetimeSeconds = unbounded ? capped : Math.min(LIFETIME_SECONDS, capped);
   const all: Json = {
     iss: world.issuer,
     iat: now,
