@@ -51,6 +51,7 @@ import { createKeySets } from './trust/key-sets.ts';
 const GRANTS: readonly Grant[] = [clientCredentialsGrant, tokenExchangeGrant];
 
 const DRAIN_TIMEOUT_MS = 20_000;
+const PARTITIONS_INTERVAL_MS = 12 * 3600 * 1000;
 
 export interface ServiceParts {
   readonly issuer: string;
@@ -71,8 +72,10 @@ export interface Service {
   readonly clientSecrets: ReturnType<typeof createClientSecrets>;
   readonly records: ReturnType<typeof createRecordReader>;
   readonly persons: PersonKeys;
-  /** Writes a record of something that was changed here; the persons it concerns are sealed. */
-  recordChange(change: Readonly<Record<string, unknown>>, concerned: readonly Principal[]): Promise<void>;
+  /** Fetches what seals the persons that a change concerns; what it returns builds the record of that change. */
+  prepareChange(
+    concerned: readonly Principal[],
+  ): Promise<(change: Readonly<Record<string, unknown>>) => RecordRow>;
   /** The personal fields of a record, where the person was not erased. */
   openPersons(row: {
     readonly id: string;
@@ -90,6 +93,12 @@ export async function composeService(parts: ServiceParts): Promise<Service> {
   const envelope = createEnvelope(parts.keyEncryptionKey);
   const instance = await openInstance(database, envelope);
   await ensureAuditPartitions(database);
+  const partitions = setInterval(() => {
+    ensureAuditPartitions(database).catch((error: unknown) => {
+      logger.warn({ err: error }, 'the audit partitions of the coming months could not be made');
+    });
+  }, PARTITIONS_INTERVAL_MS);
+  partitions.unref();
 
   const objects = createObjectStore(database);
   const clientSecrets = createClientSecrets(database, objects.feed);
@@ -157,19 +166,19 @@ export async function composeService(parts: ServiceParts): Promise<Service> {
     clientSecrets,
     records: createRecordReader(database),
     persons,
-    recordChange: async (change, concerned) => {
-      const keys = await Promise.all(concerned.map((principal) => persons.keyFor(principal)));
-      const record = bare.changed(change, (recordId) =>
-        concerned.flatMap(({ issuer: iss, sub }, index) => {
-          const key = keys[index];
-          return key === undefined ? [] : [sealPerson(key, recordId, { iss, sub })];
-        }),
+    prepareChange: async (concerned) => {
+      const keyed = await Promise.all(
+        concerned.map(async (principal) => ({ principal, key: await persons.keyFor(principal) })),
       );
-      await committer.commit({ marks: [], record });
+      return (change) =>
+        bare.changed(change, (recordId) =>
+          keyed.map(({ principal: { issuer: iss, sub }, key }) => sealPerson(key, recordId, { iss, sub })),
+        );
     },
     openPersons: (row) => openPersons(persons, row),
     listen: (host, port) => listen(server, host, port),
     stop: async () => {
+      clearInterval(partitions);
       await drainServer(server, DRAIN_TIMEOUT_MS);
       await noise.stop();
       await committer.drain();
@@ -190,15 +199,18 @@ function issuedTokenFinder(
     const row = await issued.find(jti);
     if (row === undefined) return undefined;
     if (row.subjectClaims === null) return { ancestors: row.ancestors, claims: { groups: [] } };
-    const key = await persons.keyFor(subject.principal);
+    const ref = await persons.find(subject.principal);
+    const key = ref === undefined ? undefined : await persons.open(ref);
+    // The person was erased since: nobody acts for them any more.
+    if (ref === undefined || key === undefined) return undefined;
     try {
-      const { groups = [], email, name } = openPerson(key, jti, row.subjectClaims);
+      const { groups = [], email, name } = openPerson({ ref, key }, jti, row.subjectClaims);
       return {
         ancestors: row.ancestors,
         claims: { groups, ...(email === undefined ? {} : { email }), ...(name === undefined ? {} : { name }) },
       };
     } catch {
-      // The person was erased since: nobody acts for them any more.
+      // Sealed under an earlier key: erased, and seen again since.
       return undefined;
     }
   };

@@ -36,7 +36,7 @@ async function open(settings: Settings, logger: Logger): Promise<Opened> {
       keyEncryptionKey: settings.keyEncryptionKey,
     };
   }
-  const keyEncryptionKey = embeddedKeyOf(settings, database, logger);
+  const keyEncryptionKey = embeddedKeyOf(settings, database);
   const { dataFolder, schema } = database;
   return {
     database: await openDatabase({ source: { engine: 'pglite', dataDir: dataFolder }, schema, migrate: true, logger }),
@@ -45,14 +45,15 @@ async function open(settings: Settings, logger: Logger): Promise<Opened> {
 }
 
 /** The key of the embedded engine: from the settings, or from its file, which is made with the data. */
-function embeddedKeyOf(settings: Settings, database: EmbeddedSettings, logger: Logger): Uint8Array {
+function embeddedKeyOf(settings: Settings, database: EmbeddedSettings): Uint8Array {
   const faults = prepareFolder(database);
   if (faults.length > 0) throw settingsFailure(faults);
   if (settings.keyEncryptionKey !== undefined) return settings.keyEncryptionKey;
   const made = embeddedKey(database);
   if (Array.isArray(made)) throw settingsFailure(made);
   if (made.created)
-    logger.warn(
+    // Whatever the log level: this is the one chance to hear it.
+    createLogger('warn').warn(
       { file: database.keyFile },
       'MADE A KEY-ENCRYPTION KEY. Without this file the data of this Cambist cannot be read: back it up, apart from the data',
     );
@@ -78,7 +79,7 @@ export async function openService(
       clientSecrets: service.clientSecrets,
       records: service.records,
       openPersons: (row) => service.openPersons(row),
-      recordChange: (summary, persons) => service.recordChange(summary, persons),
+      prepareChange: (persons) => service.prepareChange(persons),
       ownIssuer: settings.issuer,
       demoRefusedBecause: settings.demoRefusedBecause,
       author: `local:${userInfo().username}`,
@@ -167,7 +168,7 @@ export async function withOwner<T>(settings: Settings, work: (owner: Database) =
   const logger = createLogger(settings.logLevel);
   if (database.kind === 'embedded') {
     // The key first: data without the key that it will be sealed under could never be opened.
-    embeddedKeyOf(settings, database, logger);
+    embeddedKeyOf(settings, database);
   }
   const source =
     database.kind === 'postgres'

@@ -6,7 +6,7 @@
 import type { Kind, Specs, StoredObject } from '../objects/kinds.ts';
 import type { ObjectReader } from '../objects/registry.ts';
 import type { Resource } from '../objects/resource.ts';
-import type { Mutation, ObjectStore } from '../store/objects.ts';
+import type { ChangeOptions, Mutation, ObjectStore } from '../store/objects.ts';
 import { differences } from './difference.ts';
 import type { FieldChange } from './difference.ts';
 import { sortFaults } from './fault.ts';
@@ -102,9 +102,10 @@ export async function applyPlan(
   { plan, mutations }: PreparedPlan,
   state: Pick<ObjectStore, 'change'>,
   author: string,
+  record?: ChangeOptions['record'],
 ): Promise<{ readonly version: number }> {
   if (mutations.length === 0) return { version: plan.stateVersion };
-  return state.change(mutations, { author, origin: APPLY_ORIGIN, expectVersion: plan.stateVersion });
+  return state.change(mutations, { author, origin: APPLY_ORIGIN, expectVersion: plan.stateVersion, record });
 }
 
 function duplicateFaults(objects: readonly NamedObject[]): ConfigFault[] {

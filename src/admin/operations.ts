@@ -3,20 +3,20 @@
  * database that it opened itself or over the local socket of a running server, and cannot tell which. All arguments
  * and results are JSON. Problems of the caller are values; only `Unavailable` and bugs are thrown.
  *
- * Every change leaves an audit record with what changed and who did it. A subject is a person: records name subjects
- * by the separate list of persons, so that whoever writes the record can seal them.
+ * Every change is one transaction with its audit record, of what changed and who did it: there is no change without its
+ * record.
  */
-import type { Principal } from '../core/principal.ts';
 import type { Kind, Specs, StoredObject } from '../objects/kinds.ts';
 import { subjectName } from '../objects/kinds.ts';
 import type { ObjectReader } from '../objects/registry.ts';
 import { subjectSpec } from '../objects/policy.ts';
-import type { ClientSecrets } from '../store/client-secrets.ts';
+import type { ClientSecrets, SecretsChangeOptions } from '../store/client-secrets.ts';
 import { KeyTaken, ObjectMissing, StateMoved } from '../store/objects.ts';
 import type { ObjectStore } from '../store/objects.ts';
 import { APPLY_ORIGIN, applyPlan, planApply } from './apply.ts';
-import type { Plan, PlanOptions, PreparedPlan } from './apply.ts';
-import type { FieldChange } from './difference.ts';
+import type { Plan, PlanOptions } from './apply.ts';
+import { createChangePreparer, plannedChanges, splitSubject } from './change-record.ts';
+import type { PrepareChange } from './change-record.ts';
 import type { ConfigFault } from './fault.ts';
 import { nounOf } from './objects-file.ts';
 import type { ObjectsText } from './objects-file.ts';
@@ -57,6 +57,15 @@ export interface NewSecret {
   readonly retired: number;
 }
 
+/** A secret of a client, without the secret. */
+export interface ListedSecret {
+  readonly id: string;
+  /** RFC 3339. */
+  readonly created_at: string;
+  /** `null` = valid. */
+  readonly retired_at: string | null;
+}
+
 /** A record as it was stored, with the personal fields of those who were not erased. */
 export interface ExplainedRecord {
   readonly id: string;
@@ -71,6 +80,12 @@ export interface Operations {
   apply(args: ApplyArguments): Promise<Outcome<{ readonly plan: Plan; readonly version: number }>>;
   /** Makes a secret and returns it, this once. */
   addClientSecret(args: { readonly clientId: string }): Promise<Outcome<NewSecret>>;
+  /** Retires one secret, or all without `secretId`; `retired` are the ids of those that were valid until now. */
+  retireClientSecrets(args: {
+    readonly clientId: string;
+    readonly secretId?: string | undefined;
+  }): Promise<Outcome<{ readonly retired: readonly string[] }>>;
+  listClientSecrets(args: { readonly clientId: string }): Promise<Outcome<{ readonly secrets: readonly ListedSecret[] }>>;
   /** A subject that is not registered is registered, so that anybody can be disabled. */
   setDisabled(args: {
     readonly kind: Kind;
@@ -86,23 +101,9 @@ export interface Operations {
   recordsByRequestId(args: { readonly requestId: string }): Promise<Outcome<readonly ExplainedRecord[]>>;
 }
 
-/** What a record of kind `changed` says. A subject has no name here: `person` is its place in the list of persons. */
-export interface ChangeSummary extends Readonly<Record<string, unknown>> {
-  readonly author: string;
-  readonly origin: string;
-  readonly state_version: number | null;
-  readonly changes: readonly {
-    readonly action: 'create' | 'update' | 'remove' | 'disable' | 'enable' | 'add_secret';
-    readonly kind: Kind;
-    readonly name?: string;
-    readonly person?: number;
-    readonly fields?: readonly FieldChange[];
-  }[];
-}
-
 export interface OperationsParts {
   readonly objects: ObjectStore;
-  readonly clientSecrets: Pick<ClientSecrets, 'add'>;
+  readonly clientSecrets: Pick<ClientSecrets, 'add' | 'retire' | 'list'>;
   readonly records: {
     byRequestId(
       requestId: string,
@@ -110,8 +111,7 @@ export interface OperationsParts {
   };
   /** The personal fields of a record, of those who were not erased. */
   readonly openPersons: (row: { readonly id: string; readonly canonical: Uint8Array }) => Promise<readonly object[]>;
-  /** Commits the record of a change; the persons are to be sealed. */
-  readonly recordChange: (summary: ChangeSummary, persons: readonly Principal[]) => Promise<void>;
+  readonly prepareChange: PrepareChange;
   readonly ownIssuer: string;
   readonly demoRefusedBecause: string | undefined;
   /** Who changes things, for history and records: `local:alice`. */
@@ -128,17 +128,25 @@ export function createOperations(parts: OperationsParts): Operations {
     ownIssuer: parts.ownIssuer,
     demoRefusedBecause: parts.demoRefusedBecause,
   });
-  const openRecord = createChangeRecorder(parts);
+  const prepareRecord = createChangePreparer(parts);
 
   async function applyOnce(args: ApplyArguments): Promise<Outcome<{ plan: Plan; version: number }>> {
     const prepared = await planApply(args.texts, objects, optionsFor(args.prune));
     if (Array.isArray(prepared)) return invalid(prepared);
     if (args.expectVersion !== undefined && prepared.plan.stateVersion !== args.expectVersion)
       throw new StateMoved(args.expectVersion, prepared.plan.stateVersion);
-    const commit = await openRecord(changesOf(prepared));
-    const { version } = await applyPlan(prepared, objects, parts.author);
-    if (prepared.mutations.length > 0) await commit(APPLY_ORIGIN, version);
+    const recordOf = await prepareRecord(APPLY_ORIGIN, plannedChanges(prepared.plan), prepared.mutations);
+    const { version } = await applyPlan(prepared, objects, parts.author, recordOf);
     return { ok: true, value: { plan: prepared.plan, version } };
+  }
+
+  async function secretsChange(clientId: string, action: 'add_secret' | 'retire_secret'): Promise<SecretsChangeOptions> {
+    const prepared = await prepareRecord('command', [{ action, kind: 'client', name: clientId }]);
+    return {
+      author: parts.author,
+      record: ({ version, added, retired }) =>
+        prepared(version, { ...(added === undefined ? {} : { secret_added: added }), secrets_retired: retired }),
+    };
   }
 
   return {
@@ -159,10 +167,28 @@ export function createOperations(parts: OperationsParts): Operations {
       }),
     addClientSecret: ({ clientId }) =>
       orProblem(async () => {
-        const commit = await openRecord([{ action: 'add_secret', kind: 'client', name: clientId }]);
-        const { secret, retired } = await parts.clientSecrets.add(clientId, parts.author);
-        await commit('command', null);
+        const { secret, retired } = await parts.clientSecrets.add(clientId, await secretsChange(clientId, 'add_secret'));
         return { ok: true, value: { secret, retired: retired.length } };
+      }),
+    retireClientSecrets: ({ clientId, secretId }) =>
+      orProblem<{ retired: readonly string[] }>(async () => {
+        const change = await secretsChange(clientId, 'retire_secret');
+        const retired = await parts.clientSecrets.retire(clientId, secretId, change);
+        if (retired.length > 0 || secretId === undefined) return { ok: true, value: { retired } };
+        const known = (await parts.clientSecrets.list(clientId)).some(({ id }) => id === secretId);
+        if (!known) return refused('object_unknown', `client ${clientId} has no secret ${secretId}`);
+        return { ok: true, value: { retired } };
+      }),
+    listClientSecrets: ({ clientId }) =>
+      orProblem(async () => {
+        if ((await (await objects.current()).get('client', clientId)) === undefined)
+          throw new ObjectMissing('client', clientId);
+        const secrets = (await parts.clientSecrets.list(clientId)).map(({ id, createdAtMs, retiredAtMs }) => ({
+          id,
+          created_at: new Date(createdAtMs).toISOString(),
+          retired_at: retiredAtMs === null ? null : new Date(retiredAtMs).toISOString(),
+        }));
+        return { ok: true, value: { secrets } };
       }),
     setDisabled: ({ kind, name, disabled }) =>
       orProblem<{ changed: boolean }>(async () => {
@@ -174,9 +200,8 @@ export function createOperations(parts: OperationsParts): Operations {
             ? await newSubject(name, reader)
             : ({ type: disabled ? 'disable' : 'enable', kind, name } as const);
         if (mutation === undefined) return refused('argument_invalid', 'a sub has 1 to 1024 characters');
-        const commit = await openRecord([{ action: disabled ? 'disable' : 'enable', kind, name }]);
-        const { version } = await objects.change([mutation], { author: parts.author, origin: 'command' });
-        await commit('command', version);
+        const record = await prepareRecord('command', [{ action: disabled ? 'disable' : 'enable', kind, name }]);
+        await objects.change([mutation], { author: parts.author, origin: 'command', record });
         return { ok: true, value: { changed: true } };
       }),
     async list({ kind, after, limit }) {
@@ -237,45 +262,4 @@ async function newSubject(name: string, reader: ObjectReader) {
 
 function entryOf({ kind, name, disabled, version, spec, ...more }: StoredObject & { origin?: string }): ListedEntry {
   return { kind, name, disabled, version, spec, ...(more.origin === undefined ? {} : { origin: more.origin }) };
-}
-
-type NamedChange = Omit<ChangeSummary['changes'][number], 'person'> & { readonly name: string };
-
-function changesOf({ plan }: PreparedPlan): NamedChange[] {
-  return [
-    ...plan.create.map(({ kind, name, changes }) => ({ action: 'create' as const, kind, name, fields: changes })),
-    ...plan.update.map(({ kind, name, changes }) => ({ action: 'update' as const, kind, name, fields: changes })),
-    ...plan.remove.map(({ kind, name }) => ({ action: 'remove' as const, kind, name })),
-  ];
-}
-
-/**
- * Opens the record of a change before the change is made, because the issuer of a subject may be gone after it; what is
- * returned commits the record, once the change is made.
- */
-function createChangeRecorder({ objects, recordChange, author }: OperationsParts) {
-  const issOf = async (issuerName: string) => (await (await objects.current()).get('issuer', issuerName))?.spec.issuer;
-  return async (changes: readonly NamedChange[]) => {
-    const subjects = changes.filter(({ kind }) => kind === 'subject').map(({ name }) => splitSubject(name));
-    const before = new Map<string, string | undefined>();
-    for (const { issuer } of subjects) if (!before.has(issuer)) before.set(issuer, await issOf(issuer));
-    return async (origin: string, stateVersion: number | null): Promise<void> => {
-      const persons: Principal[] = [];
-      for (const { issuer, sub } of subjects)
-        persons.push({ issuer: before.get(issuer) ?? (await issOf(issuer)) ?? issuer, sub });
-      let person = 0;
-      const told = changes.map(({ name, ...change }) => {
-        if (change.kind !== 'subject') return { name, ...change };
-        const fields = change.fields?.filter(({ path }) => path !== 'sub');
-        return { ...change, person: person++, ...(fields === undefined ? {} : { fields }) };
-      });
-      await recordChange({ author, origin, state_version: stateVersion, changes: told }, persons);
-    };
-  };
-}
-
-/** The name of a subject: the short name of its issuer, which has no colon, a colon, its `sub`. */
-function splitSubject(name: string): { readonly issuer: string; readonly sub: string } {
-  const colon = name.indexOf(':');
-  return { issuer: name.slice(0, Math.max(0, colon)), sub: name.slice(colon + 1) };
 }

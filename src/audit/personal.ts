@@ -17,7 +17,9 @@ export interface PersonalFields {
   readonly source?: string;
 }
 
+/** The key of one person. */
 export interface PersonKey {
+  /** Random; what records call the person by. */
   readonly ref: string;
   /** 32 bytes. */
   readonly key: Uint8Array;

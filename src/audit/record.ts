@@ -5,10 +5,7 @@
  * about (`audit/personal.ts`), and the sealed form is what the canonical bytes hold. Deleting that key erases the
  * person and breaks no proof.
  */
-import canonicalizeModule from 'canonicalize';
-
-// A CommonJS module whose types name a default export that it does not have at run time: the function is the module.
-const canonicalize = canonicalizeModule as unknown as (value: unknown) => string | undefined;
+import { canonicalJson } from '../core/canonical.ts';
 
 export const RECORD_VERSION = 1 as const;
 
@@ -55,7 +52,5 @@ export interface RecordRow {
 
 /** Canonical JSON (RFC 8785) as UTF-8. Throws on values that JSON has no form for. */
 export function canonicalBytes(body: RecordBody): Uint8Array {
-  const text = canonicalize(body);
-  if (text === undefined) throw new TypeError('a record must be a JSON object');
-  return new TextEncoder().encode(text);
+  return new TextEncoder().encode(canonicalJson(body));
 }

@@ -31,6 +31,8 @@ export function localOperations(socketPath: string): Operations {
     plan: (args) => callLocal(socketPath, 'plan', args),
     apply: (args) => callLocal(socketPath, 'apply', args),
     addClientSecret: (args) => callLocal(socketPath, 'addClientSecret', args),
+    retireClientSecrets: (args) => callLocal(socketPath, 'retireClientSecrets', args),
+    listClientSecrets: (args) => callLocal(socketPath, 'listClientSecrets', args),
     setDisabled: (args) => callLocal(socketPath, 'setDisabled', args),
     list: (args) => callLocal(socketPath, 'list', args),
     show: (args) => callLocal(socketPath, 'show', args),

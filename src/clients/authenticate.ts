@@ -156,6 +156,10 @@ async function byPlatform(
   const client = admit(await registry.clientByIdentity(issuer.spec.name, sub), 'workload_identity');
   if (isRefusal(client)) return client;
   if (bodyClientId !== undefined && bodyClientId !== client.spec.id) return refuse('client_id_mismatch');
+  if (issuer.spec.clients?.includes(client.spec.id) === false)
+    return refuse('client_assertion_invalid', { fault: 'issuer_mismatch', client: client.spec.id });
+  if ((await registry.subject(issuer.spec.name, sub))?.disabled === true)
+    return refuse('client_disabled', { client: client.spec.id, disabled: 'identity' });
   const meant = checkAudience(parts, jwt, client.spec.token_endpoint_audience);
   if (meant !== undefined) return meant;
 

@@ -16,7 +16,6 @@ export const REASONS = [
   'parameter_in_query',
   'parameter_duplicated',
   'parameter_missing',
-  'parameter_invalid',
   // 2 authenticate
   'client_authentication_missing',
   'client_authentication_ambiguous',

@@ -13,6 +13,9 @@ import { findParty } from './party.ts';
 import type { Party, PartyClaims } from './party.ts';
 import type { VerifiedToken } from './presented.ts';
 
+/** Tokens that one token may descend from. Loops that add no level to the chain add one here. */
+const MAX_ANCESTORS = 64;
+
 export interface Delegation {
   readonly subject: Party;
   readonly subjectClaims: PartyClaims;
@@ -28,7 +31,7 @@ export interface Delegation {
 
 export function delegate(
   client: Party,
-  subject: { readonly party: Party; readonly claims: PartyClaims; readonly chain: readonly Actor[] },
+  subject: Pick<VerifiedToken, 'party' | 'claims' | 'chain' | 'ancestors'>,
   actorToken: VerifiedToken | undefined,
 ): Delegation | Refusal {
   // The actor of an actor token with a history of its own would be lost in ours, or ours in it.
@@ -44,6 +47,7 @@ export function delegate(
   const again = current !== undefined && samePrincipal(current, actor.party.principal);
   const chain = again ? subject.chain : [actorOf(actor.party), ...subject.chain];
   if (chain.length > MAX_CHAIN_DEPTH) return refuse('chain_too_deep', { depth: chain.length });
+  if (subject.ancestors.length >= MAX_ANCESTORS) return refuse('chain_too_deep', { limit: 'ancestors' });
   if (JSON.stringify(writeChain(chain)).length > MAX_ACT_BYTES) return refuse('chain_too_deep', { limit: 'bytes' });
   return {
     ...common,
@@ -69,7 +73,7 @@ export async function checkMayAct(
   ourIssuer: string,
 ): Promise<Refusal | undefined> {
   if (mayAct === undefined || delegation.actor === undefined) return undefined;
-  const named = readMayAct(mayAct, tokenIssuer);
+  const named = readMayAct(mayAct, tokenIssuer, ourIssuer);
   if (isRefusal(named)) return named;
   const { party } = delegation.actor;
   if (named.clientId !== undefined && named.clientId !== party.client?.spec.id) return refuse('may_act_mismatch');
@@ -81,6 +85,7 @@ export async function checkMayAct(
 function readMayAct(
   mayAct: unknown,
   tokenIssuer: string,
+  ourIssuer: string,
 ): { readonly principal: Principal | undefined; readonly clientId: string | undefined } | Refusal {
   const unreadable = refuse('may_act_mismatch', { may_act: 'unreadable' });
   if (typeof mayAct !== 'object' || mayAct === null || Array.isArray(mayAct)) return unreadable;
@@ -88,7 +93,9 @@ function readMayAct(
   if (Object.keys(others).length > 0) return unreadable;
   for (const value of [sub, iss, clientId])
     if (value !== undefined && (typeof value !== 'string' || value === '')) return unreadable;
-  if (sub === undefined && (clientId === undefined || iss !== undefined)) return unreadable;
+  if (sub === undefined && clientId === undefined) return unreadable;
+  // Another server's client ids are names of another space: ours are meant only where the statement says so.
+  if (clientId !== undefined && (iss ?? tokenIssuer) !== ourIssuer) return unreadable;
   return {
     principal:
       sub === undefined ? undefined : { issuer: (iss as string | undefined) ?? tokenIssuer, sub: sub as string },

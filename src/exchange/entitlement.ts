@@ -6,6 +6,7 @@
 import { refuse } from '../core/refusal.ts';
 import type { Refusal } from '../core/refusal.ts';
 import type { StoredObject } from '../objects/kinds.ts';
+import { named as asText } from './named.ts';
 import type { ResourceScopes } from './presented.ts';
 import type { Target } from './target.ts';
 
@@ -36,7 +37,7 @@ export function askScopes(
   if (scope !== undefined && !SCOPE_LIST.test(scope)) return refuse('scope_malformed');
   const named = scope === undefined ? undefined : [...new Set(scope.split(' '))];
   const unknown = (named ?? []).filter((name) => !target.some((resource) => Object.hasOwn(resource.spec.scopes, name)));
-  if (unknown.length > 0) return refuse('scope_unknown', { scopes: unknown.slice(0, 20) });
+  if (unknown.length > 0) return refuse('scope_unknown', { scopes: unknown.slice(0, 20).map(asText) });
 
   const byResource: AskedScopes[] = [];
   const beyond: string[] = [];

@@ -48,7 +48,7 @@ export function tokenClaims(grant: AuthorizedGrant, request: MintRequest): Acces
   return {
     iss: issuer,
     sub: tokenSub,
-    // RFC 9493 §3.2.4: whose `sub` it is, where the issuer that vouched for it is another.
+    // RFC 9493 §3.2.3: whose `sub` it is, where the issuer that vouched for it is another.
     sub_id: { format: 'iss_sub', iss: principal.issuer, sub: principal.sub },
     aud: only === undefined ? issuer : more.length === 0 ? only : [only, ...more],
     client_id: request.clientId,

@@ -124,6 +124,9 @@ async function verifyOwn(
 
   const scopesAt = await servedScopes(parts, role, own, client, registry);
   if (isRefusal(scopesAt)) return scopesAt;
+  // Who asked for it is not always in its chain (impersonation), and takes part in nothing once disabled.
+  const requester = await registry.client(own.clientId);
+  if (requester === undefined || requester.disabled) return refuse('chain_member_disabled', { client: own.clientId });
   const party = await findParty(own.subject, registry, parts.issuer);
   // Its trusted issuer or client was removed since: what it vouched for is worth nothing now.
   if (party === undefined) return refuse(`${role}_disabled`);
@@ -195,6 +198,10 @@ async function verifyExternal(
     keySets: parts.keySets,
   });
   if (isFault(external)) return external.code === 'bound' ? refuse(`${role}_token_bound`) : invalid(role, external);
+  // Where a subject is made of several claims, `act` and `may_act` with a bare `sub` name nobody that we know.
+  const composed = issuer.spec.subject.claims.length > 1 || issuer.spec.subject.claims[0] !== 'sub';
+  if (composed && (external.mayAct !== undefined || external.chain.some((actor) => actor.issuer === iss)))
+    return refuse(`${role}_token_invalid`, { fault: 'claim_invalid', claim: 'act' });
   const party = await findParty(external.principal, registry, parts.issuer);
   if (party === undefined) return refuse(`${role}_token_issuer_unknown`);
   return made({

@@ -91,13 +91,13 @@ export function createRehearsal(parts: {
 
 async function subjectOf(question: RehearsalQuestion, client: Party, registry: Registry, ourIssuer: string) {
   const chain = question.chain.map((clientId) => ({ issuer: ourIssuer, sub: clientId, clientId }));
-  if (question.subject === undefined) return { party: client, claims: NO_CLAIMS, chain };
+  if (question.subject === undefined) return { party: client, claims: NO_CLAIMS, chain, ancestors: [] };
   const { issuerName, sub, claims } = question.subject;
   const issuer = await registry.issuerByName(issuerName);
   if (issuer === undefined) return refuse('subject_token_issuer_unknown', { issuer: issuerName });
   const party = await findParty({ issuer: issuer.spec.issuer, sub }, registry, ourIssuer);
   if (party === undefined) return refuse('subject_token_issuer_unknown', { issuer: issuerName });
-  return party.disabled ? refuse('subject_disabled') : { party, claims, chain };
+  return party.disabled ? refuse('subject_disabled') : { party, claims, chain, ancestors: [] };
 }
 
 /** The presented token of a hop, as its resource's server would present it. */

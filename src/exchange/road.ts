@@ -11,7 +11,7 @@ import { readCredentials } from '../clients/credentials.ts';
 import type { Authenticate, AuthenticatedClient, PendingMark } from '../clients/authenticate.ts';
 import type { Clock } from '../core/clock.ts';
 import { nowSeconds } from '../core/clock.ts';
-import { isRefusal, refuse } from '../core/refusal.ts';
+import { isRefusal, refuse, Unavailable } from '../core/refusal.ts';
 import type { Reason, Refusal } from '../core/refusal.ts';
 import type { Registry } from '../objects/registry.ts';
 import type { Commitment, IssuedRow } from '../store/commitment.ts';
@@ -73,9 +73,27 @@ export function createRoad(parts: RoadParts): Road {
       return { kind: 'refused', refusal: client, record: undefined };
     }
     const facts: Facts = { arrival, stateVersion: registry.version, client };
-    const result = await travel(parts, facts, registry);
+    let result: MintedToken | Refusal;
+    try {
+      result = await travel(parts, facts, registry);
+    } catch (error) {
+      // With the database down there is nothing to record it in, and nobody to use the assertion again.
+      if (!(error instanceof Unavailable && error.dependency === 'database')) await recordFailure(parts, facts);
+      throw error;
+    }
     return commitAndAnswer(parts, facts, result);
   };
+}
+
+/** A step failed: what was used up stays used, and the failure has its record, as far as the database can be reached. */
+async function recordFailure(parts: RoadParts, facts: Facts): Promise<void> {
+  try {
+    const recording = await openRecording(parts, facts);
+    const record = recording.row('failed', parts.clock.nowMs());
+    await parts.commit({ marks: pendingMarks(facts).map(({ mark }) => ({ ...mark, lost: record })), record });
+  } catch {
+    // The caller is told what failed first.
+  }
 }
 
 async function authenticate(
@@ -152,7 +170,7 @@ async function decide(
 ): Promise<AuthorizedGrant | Refusal> {
   const client = clientParty(facts.client.object, parts.ourIssuer);
   const { subjectToken, actorToken } = facts;
-  const subject = subjectToken ?? { party: client, claims: NO_CLAIMS, chain: [] };
+  const subject = subjectToken ?? { party: client, claims: NO_CLAIMS, chain: [], ancestors: [] };
   const delegation = delegate(client, subject, actorToken);
   if (isRefusal(delegation)) return delegation;
   facts.delegation = delegation;

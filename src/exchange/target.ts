@@ -8,6 +8,7 @@ import type { StoredObject } from '../objects/kinds.ts';
 import { canonicalTarget } from '../objects/names.ts';
 import type { Registry } from '../objects/registry.ts';
 import type { GrantRequest } from './grant.ts';
+import { named } from './named.ts';
 
 const MAX_TARGETS = 16;
 
@@ -21,7 +22,7 @@ export async function resolveTarget(request: GrantRequest, registry: Registry): 
 
   const found = new Map<string, StoredObject<'resource'>>();
   for (const uri of request.resources) {
-    if (canonicalTarget(uri) === undefined) return refuse('target_malformed', { target: printable(uri) });
+    if (canonicalTarget(uri) === undefined) return refuse('target_malformed', { target: named(uri) });
     const resource = admit(await registry.resourceByUri(uri), uri);
     if (isRefusal(resource)) return resource;
     found.set(resource.name, resource);
@@ -43,11 +44,6 @@ export async function resolveTarget(request: GrantRequest, registry: Registry): 
 }
 
 function admit(resource: StoredObject<'resource'> | undefined, asked: string): StoredObject<'resource'> | Refusal {
-  if (resource === undefined) return refuse('target_unknown', { target: printable(asked) });
+  if (resource === undefined) return refuse('target_unknown', { target: named(asked) });
   return resource.disabled ? refuse('target_disabled', { target: resource.name }) : resource;
-}
-
-/** What was asked for, for the record: shadow servers are found by it. Bounded. */
-function printable(text: string): string {
-  return text.slice(0, 512);
 }

@@ -56,7 +56,7 @@ export function parseForm(body: Buffer): Form | Refusal {
     if (name === undefined || value === undefined || name === '') return refuse('body_malformed');
     const before = values.get(name);
     if (before !== undefined && !REPEATABLE.has(name))
-      return refuse('parameter_duplicated', { parameter: name.slice(0, 64) });
+      return refuse('parameter_duplicated', { parameter: name.length <= 32 ? name : 'a long name' });
     if (before === undefined) values.set(name, [value]);
     else before.push(value);
   }

@@ -144,6 +144,8 @@ const ARGUMENTS = {
   plan: z.strictObject(textsAndPrune),
   apply: z.strictObject({ ...textsAndPrune, expectVersion: z.number().int().min(0).optional() }),
   addClientSecret: z.strictObject({ clientId: word }),
+  retireClientSecrets: z.strictObject({ clientId: word, secretId: word.optional() }),
+  listClientSecrets: z.strictObject({ clientId: word }),
   setDisabled: z.strictObject({ kind, name: word, disabled: z.boolean() }),
   list: z.strictObject({ kind, after: word.optional(), limit: z.number().int().min(1).max(1000) }),
   show: z.strictObject({ kind, name: word }),

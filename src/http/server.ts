@@ -133,6 +133,7 @@ const ACCEPT_QUEUED_MS = 250;
  * on its way: answers say `Connection: close` from here on, and only what stays idle is closed after a while.
  */
 export async function drainServer(server: Server, timeoutMs: number): Promise<void> {
+  if (!server.listening) return;
   server.prependListener('request', (_request: IncomingMessage, response: ServerResponse) => {
     response.setHeader('Connection', 'close');
   });

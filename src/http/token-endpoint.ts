@@ -15,7 +15,7 @@ import { readForm } from './form.ts';
 import { REQUEST_ID_HEADER, sendAnswer, sendFailure, sendRefusal } from './wire.ts';
 
 /** Requests under way beyond this are told to come back: a queue that grows helps nobody (F10). */
-const MAX_IN_FLIGHT = 1000;
+const MAX_UNDER_WAY = 1000;
 
 export interface TokenEndpointParts {
   readonly road: Road;
@@ -28,29 +28,27 @@ export interface TokenEndpointParts {
 export function createTokenEndpoint(
   parts: TokenEndpointParts,
 ): (request: IncomingMessage, response: ServerResponse) => void {
-  let inFlight = 0;
-  return (request, response) => {
-    inFlight += 1;
-    const done = handle(parts, request, response, inFlight > MAX_IN_FLIGHT);
-    void done.finally(() => {
-      inFlight -= 1;
-    });
+  let underWay = 0;
+  // Counted from when the whole request is there: a body that never comes holds a connection, not a place here.
+  const boundedRoad: Road = async (arrival) => {
+    if (underWay >= MAX_UNDER_WAY) throw new Unavailable('overload', 'too many requests under way');
+    underWay += 1;
+    try {
+      return await parts.road(arrival);
+    } finally {
+      underWay -= 1;
+    }
   };
+  return (request, response) => void handle({ ...parts, road: boundedRoad }, request, response);
 }
 
-async function handle(
-  parts: TokenEndpointParts,
-  request: IncomingMessage,
-  response: ServerResponse,
-  overloaded: boolean,
-): Promise<void> {
+async function handle(parts: TokenEndpointParts, request: IncomingMessage, response: ServerResponse): Promise<void> {
   const requestId = uuidv7();
   const logger = parts.logger.child({ request_id: requestId });
   const source = request.socket.remoteAddress ?? 'unknown';
   const usedHeader = request.headers.authorization !== undefined;
   response.setHeader(REQUEST_ID_HEADER, requestId);
   try {
-    if (overloaded) throw new Unavailable('overload', 'too many requests under way');
     const form = request.method === 'POST' ? await readForm(request) : refuse('method_not_allowed');
     if (isRefusal(form)) {
       parts.noise.note(prefixOf(source), form.reason);

@@ -12,7 +12,7 @@ export const REQUEST_ID_HEADER = 'Cambist-Request-Id';
 const RETRY_AFTER_SECONDS = 2;
 
 interface Wire {
-  readonly status: 400 | 401 | 405 | 413 | 415;
+  readonly status: 400 | 401 | 405 | 413;
   readonly error:
     | 'invalid_request'
     | 'invalid_client'
@@ -35,7 +35,6 @@ const WIRE = {
   parameter_in_query: invalidRequest,
   parameter_duplicated: invalidRequest,
   parameter_missing: invalidRequest,
-  parameter_invalid: invalidRequest,
   // RFC 6749 §5.2: 401 invalid_client; two methods at once are invalid_request.
   client_authentication_missing: invalidClient,
   client_authentication_ambiguous: invalidRequest,

@@ -5,6 +5,7 @@
 import { createPrivateKey, generateKeyPairSync } from 'node:crypto';
 import { calculateJwkThumbprint } from 'jose';
 import type { JWK } from 'jose';
+import { nowSeconds } from '../core/clock.ts';
 import type { Clock } from '../core/clock.ts';
 import type { Logger } from '../core/log.ts';
 import type { Envelope } from '../store/envelope.ts';
@@ -45,7 +46,7 @@ export async function openKeyRing(parts: {
 }): Promise<KeyRing> {
   const { store, envelope, clock } = parts;
   for (const algorithm of RING_ALGORITHMS) await ensureKey(parts, algorithm);
-  let loaded = load(await store.list(PURPOSE), envelope);
+  let loaded = load(await store.list(PURPOSE), envelope, clock);
   let lookedAtMs = clock.nowMs();
 
   return {
@@ -57,7 +58,7 @@ export async function openKeyRing(parts: {
       const known = kid !== undefined && loaded.admitted.some((key) => key.kid === kid);
       if (!known && clock.nowMs() - lookedAtMs >= RELOAD_COOL_DOWN_MS) {
         lookedAtMs = clock.nowMs();
-        loaded = load(await store.list(PURPOSE), envelope);
+        loaded = load(await store.list(PURPOSE), envelope, clock);
       }
       return loaded.admitted;
     },
@@ -86,7 +87,11 @@ async function ensureKey(
   if (active.kid === kid) parts.logger.info({ kid, algorithm }, 'made a signing key');
 }
 
-function load(rows: readonly SigningKeyRow[], envelope: Envelope): Loaded {
+function load(stored: readonly SigningKeyRow[], envelope: Envelope, clock: Clock): Loaded {
+  // A retired key stays published until the last token that it signed has expired.
+  const rows = stored.filter(
+    ({ state, retireAtSeconds }) => state !== 'retired' || (retireAtSeconds ?? 0) > nowSeconds(clock),
+  );
   const published = rows.map((row) => row.publicJwk as JWK);
   const admitted = admitJwks({ keys: published });
   if (isFault(admitted)) throw new Error(`our own published keys are not admissible: ${admitted.code}`);

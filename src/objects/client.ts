@@ -3,7 +3,7 @@
  */
 import { z } from 'zod';
 import { GRANT_CLIENT_CREDENTIALS, GRANT_TOKEN_EXCHANGE, SIGNATURE_ALGORITHMS } from '../core/protocol.ts';
-import { isLoopbackUrl, objectName, remoteUrl } from './names.ts';
+import { freeText, isLoopbackUrl, line, objectName, remoteUrl } from './names.ts';
 
 export const AUTH_METHODS = [
   'client_secret_basic',
@@ -22,8 +22,8 @@ export const GRANT_NAMES = {
 export const clientSpec = z
   .strictObject({
     id: objectName.describe('client_id'),
-    name: z.string().max(200).optional(),
-    description: z.string().max(1000).optional(),
+    name: line(200).optional(),
+    description: freeText(1000).optional(),
     auth: z
       .array(z.enum(AUTH_METHODS))
       .min(1)
@@ -43,7 +43,7 @@ export const clientSpec = z
         'Also accept the token endpoint as `aud` of its assertions (authlib sends that); weaker, shown as a warning',
       ),
     identities: z
-      .array(z.strictObject({ issuer: objectName, sub: z.string().min(1).max(1024) }))
+      .array(z.strictObject({ issuer: objectName, sub: line(1024).min(1) }))
       .max(100)
       .default([])
       .describe('Workload identities that are this client: a trusted issuer by its short name and the exact sub'),
@@ -51,7 +51,7 @@ export const clientSpec = z
       .boolean()
       .default(false)
       .describe('Accept a Kubernetes service account named "default" among the identities'),
-    groups: z.array(z.string().min(1).max(256)).max(100).default([]).describe('Groups for policies'),
+    groups: z.array(line(256).min(1)).max(100).default([]).describe('Groups for policies'),
     demo: z.boolean().default(false),
   })
   .superRefine((spec, context) => {

@@ -3,39 +3,36 @@
  */
 import { z } from 'zod';
 import { SIGNATURE_ALGORITHMS } from '../core/protocol.ts';
-import { isLoopbackUrl, objectName, remoteUrl, scopeName, targetUri } from './names.ts';
+import { freeText, isLoopbackUrl, line, objectName, remoteUrl, scopeName, targetUri } from './names.ts';
 
 /** How one kind of token of this issuer is recognised, so that kinds cannot be confused (RFC 8725 §3.11). */
 const tokenTypeRule = z.strictObject({
   /** Accepted JOSE `typ` values, case-insensitive, `application/` prefix ignored; `""` = header without `typ`. */
-  typ: z.array(z.string().max(64)).min(1).max(8).optional(),
+  typ: z.array(line(64)).min(1).max(8).optional(),
   /** Claims that must be there: `true` = present, else equal to this value. */
-  require: z.record(z.string().max(128), z.union([z.literal(true), z.string(), z.number()])).optional(),
+  require: z.record(line(128), z.union([z.literal(true), line(2048), z.number()])).optional(),
   /** Claims that must not be there. */
-  forbid: z.array(z.string().max(128)).max(32).optional(),
+  forbid: z.array(line(128)).max(32).optional(),
 });
 export type TokenTypeRule = z.infer<typeof tokenTypeRule>;
 
 const TOKEN_TYPE_NAMES = ['access_token', 'id_token', 'jwt'] as const;
 export type ExternalTokenType = (typeof TOKEN_TYPE_NAMES)[number];
 
-const claimPath = z.string().min(1).max(256);
+const claimPath = line(256).min(1);
 
 export const issuerSpec = z
   .strictObject({
     name: objectName.describe('Short name: the prefix of `sub` in our tokens for its subjects'),
-    issuer: z
-      .string()
-      .max(2048)
-      .describe(
-        'Exact `iss` of its tokens; may hold {tenant}, then `tenants` lists the allowed ones; spiffe://trust-domain for SPIFFE',
-      ),
+    issuer: line(2048).describe(
+      'Exact `iss` of its tokens; may hold {tenant}, then `tenants` lists the allowed ones; spiffe://trust-domain for SPIFFE',
+    ),
     tenants: z
       .array(z.string().regex(/^[A-Za-z0-9._-]{1,128}$/))
       .min(1)
       .max(1000)
       .optional(),
-    description: z.string().max(1000).optional(),
+    description: freeText(1000).optional(),
     internal: z.boolean().default(false).describe('Its URLs may point to private or loopback addresses'),
     discovery: z
       .boolean()
@@ -43,7 +40,7 @@ export const issuerSpec = z
       .describe('Find the keys through OpenID Connect discovery (default when neither jwks nor jwks_uri is given)'),
     jwks_uri: remoteUrl.optional(),
     jwks: z.strictObject({ keys: z.array(z.record(z.string(), z.unknown())).min(1).max(20) }).optional(),
-    ca_file: z.string().max(4096).optional().describe('PEM file of the authority that signed its TLS certificate'),
+    ca_file: line(4096).optional().describe('PEM file of the authority that signed its TLS certificate'),
     bearer_file: z
       .string()
       .max(4096)
@@ -52,7 +49,7 @@ export const issuerSpec = z
     audiences: z
       .array(
         z.strictObject({
-          value: z.string().min(1).max(2048),
+          value: line(2048).min(1),
           clients: z.array(z.union([objectName, z.literal('*')])).min(1),
         }),
       )
@@ -70,9 +67,7 @@ export const issuerSpec = z
       .partialRecord(z.enum(TOKEN_TYPE_NAMES), tokenTypeRule)
       .default({ id_token: {} })
       .describe('Kinds of token that are accepted of it. Kubernetes, GitHub Actions and SPIFFE: {jwt: {}}'),
-    required_claims: z
-      .record(z.string().max(128), z.union([z.literal(true), z.string(), z.number(), z.boolean()]))
-      .default({}),
+    required_claims: z.record(line(128), z.union([z.literal(true), line(2048), z.number(), z.boolean()])).default({}),
     subject: z
       .strictObject({
         claims: z
@@ -96,7 +91,7 @@ export const issuerSpec = z
           .strictObject({
             claim: claimPath.default('scope'),
             values: z.record(
-              z.string(),
+              line(2048),
               z.array(z.strictObject({ resource: targetUri, scopes: z.array(scopeName).min(1) })),
             ),
           })

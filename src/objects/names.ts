@@ -3,6 +3,24 @@
  */
 import { z } from 'zod';
 
+const CONTROLS_REFUSED = 'must not hold control characters or halves of surrogate pairs';
+
+/** A free string of one line: no control characters, which would forge lines of output, and no lone surrogates. */
+export function line(lengthMax: number) {
+  return z
+    .string()
+    .max(lengthMax)
+    .refine((text) => !/[\p{Cc}\p{Surrogate}]/u.test(text), CONTROLS_REFUSED);
+}
+
+/** Free text of several lines: of the control characters, line breaks and tabs only. */
+export function freeText(lengthMax: number) {
+  return z
+    .string()
+    .max(lengthMax)
+    .refine((text) => !/(?![\t\n\r])\p{Cc}|\p{Surrogate}/u.test(text), CONTROLS_REFUSED);
+}
+
 /** Names of objects: also client ids, so no colon (a colon separates a trusted issuer's short name from its `sub`). */
 export const objectName = z
   .string()
@@ -37,22 +55,16 @@ export function canonicalTarget(uri: string): string | undefined {
 }
 
 /** A target URI as it is written in configuration; kept as written, compared in its canonical form. */
-export const targetUri = z
-  .string()
-  .max(2048)
-  .refine(
-    (uri) => canonicalTarget(uri) !== undefined,
-    'must be an absolute URI without a fragment, user name or white space',
-  );
+export const targetUri = line(2048).refine(
+  (uri) => canonicalTarget(uri) !== undefined,
+  'must be an absolute URI without a fragment, user name or white space',
+);
 
 /** https anywhere; http only where the object is marked `internal` and the host is loopback (checked by its noun). */
-export const remoteUrl = z
-  .string()
-  .max(2048)
-  .refine(
-    (uri) => URL.canParse(uri) && /^https?:\/\//.test(uri) && !uri.includes('#'),
-    'must be an http(s) URL without a fragment',
-  );
+export const remoteUrl = line(2048).refine(
+  (uri) => URL.canParse(uri) && /^https?:\/\//.test(uri) && !uri.includes('#'),
+  'must be an http(s) URL without a fragment',
+);
 
 const LOOPBACK = /^(localhost|127(\.\d{1,3}){3}|\[::1\])$/;
 

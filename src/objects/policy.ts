@@ -2,15 +2,13 @@
  * The objects that decide: policies (Cedar text), roles (for groups) and subjects (roles of one, or its disabling).
  */
 import { z } from 'zod';
-import { objectName } from './names.ts';
+import { freeText, line, objectName } from './names.ts';
 
 export const policySpec = z.strictObject({
   id: objectName,
-  description: z.string().max(1000).optional(),
-  cedar: z
-    .string()
+  description: freeText(1000).optional(),
+  cedar: freeText(65536)
     .min(1)
-    .max(65536)
     .describe('One or more Cedar policies; see docs/policy.md for entities, actions and context'),
   demo: z.boolean().default(false),
 });
@@ -18,9 +16,9 @@ export type Policy = z.infer<typeof policySpec>;
 
 export const roleSpec = z.strictObject({
   name: objectName,
-  description: z.string().max(1000).optional(),
+  description: freeText(1000).optional(),
   groups: z
-    .array(z.string().min(1).max(512))
+    .array(line(512).min(1))
     .max(1000)
     .default([])
     .describe('Groups whose members have this role, as issuer-short-name:group'),
@@ -30,7 +28,7 @@ export type Role = z.infer<typeof roleSpec>;
 
 export const subjectSpec = z.strictObject({
   issuer: objectName.describe('Short name of the trusted issuer'),
-  sub: z.string().min(1).max(1024),
+  sub: line(1024).min(1),
   roles: z.array(objectName).max(100).default([]),
   demo: z.boolean().default(false),
 });

@@ -2,7 +2,7 @@
  * Resource: a protected resource (RFC 8707, RFC 9728), an MCP server by its canonical URI.
  */
 import { z } from 'zod';
-import { objectName, scopeName, targetUri } from './names.ts';
+import { freeText, objectName, scopeName, targetUri } from './names.ts';
 
 export const MAX_TOKEN_LIFETIME_SECONDS = 900;
 
@@ -17,8 +17,8 @@ export const resourceSpec = z
     name: objectName,
     uri: targetUri.describe('Canonical URI: the `aud` of its tokens'),
     aliases: z.array(targetUri).max(20).default([]),
-    description: z.string().max(1000).optional(),
-    scopes: z.record(scopeName, z.string().max(1000)).describe('Scopes and what each allows'),
+    description: freeText(1000).optional(),
+    scopes: z.record(scopeName, freeText(1000)).describe('Scopes and what each allows'),
     default_scopes: z.array(scopeName).default([]).describe('Asked for when a request names no scope'),
     served_by: z.array(objectName).default([]).describe('The clients that are this resource'),
     calls: z.array(callEdge).max(100).default([]),
@@ -31,7 +31,7 @@ export const resourceSpec = z
   })
   .superRefine((spec, context) => {
     spec.default_scopes.forEach((scope, index) => {
-      if (!(scope in spec.scopes))
+      if (!Object.hasOwn(spec.scopes, scope))
         context.addIssue({
           code: 'custom',
           path: ['default_scopes', index],
@@ -40,7 +40,7 @@ export const resourceSpec = z
     });
     spec.calls.forEach((edge, index) => {
       edge.needs.forEach((scope, at) => {
-        if (!(scope in spec.scopes))
+        if (!Object.hasOwn(spec.scopes, scope))
           context.addIssue({
             code: 'custom',
             path: ['calls', index, 'needs', at],

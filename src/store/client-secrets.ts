@@ -1,11 +1,13 @@
 /**
  * Client secrets: made here, shown once, stored as a hash. 256 random bits need no slow hash: there is nothing to guess.
  * At most two are valid at a time, so that a client can change over. Making or retiring one counts as a change of the
- * client, so that it is in force with the next request on every node.
+ * client, so that it is in force with the next request on every node; its audit record is part of its transaction.
  */
 import { randomBytes, timingSafeEqual } from 'node:crypto';
 import { v7 as newUuid } from 'uuid';
+import type { RecordRow } from '../audit/record.ts';
 import type { ChangeFeed } from './change-feed.ts';
+import { insertChangeRecord } from './commit-statement.ts';
 import type { Database, Queryable } from './database.ts';
 import { nextVersion, ObjectMissing } from './object-changes.ts';
 import { digest, hex } from './values.ts';
@@ -29,11 +31,29 @@ export interface ClientSecretRow {
   readonly retiredAtMs: number | null;
 }
 
+/** What a change did to the secrets of a client, by their ids. */
+export interface SecretsChanged {
+  /** The new version of the state. */
+  readonly version: number;
+  readonly added?: string;
+  readonly retired: readonly string[];
+}
+
+export interface SecretsChangeOptions {
+  /** Who did it, for the history. */
+  readonly author?: string;
+  /** Builds the audit record; where it cannot be written, nothing is changed. */
+  readonly record?: (changed: SecretsChanged) => RecordRow;
+}
+
 export interface ClientSecrets {
   /** Throws ObjectMissing. A third one retires the oldest at once. */
-  add(clientId: string, author?: string): Promise<NewClientSecret>;
-  /** `false` when it was not valid any more. */
-  retire(clientId: string, secretId: string, author?: string): Promise<boolean>;
+  add(clientId: string, options?: SecretsChangeOptions): Promise<NewClientSecret>;
+  /**
+   * Retires one secret, or all with `undefined`; returns the ids of those that were valid until now. Where none was,
+   * nothing is changed and nothing recorded. Throws ObjectMissing.
+   */
+  retire(clientId: string, secretId: string | undefined, options?: SecretsChangeOptions): Promise<readonly string[]>;
   list(clientId: string): Promise<readonly ClientSecretRow[]>;
   /** Constant time in the secret. As new as the last `current()` of the object store whose feed this follows. */
   verify(clientId: string, secret: string): Promise<boolean>;
@@ -62,17 +82,9 @@ export function createClientSecrets(db: Database, feed?: ChangeFeed): ClientSecr
   }
 
   return {
-    add: (clientId, author) => db.transaction((q) => addSecret(q, clientId, author ?? 'cambist')),
-    retire: (clientId, secretId, author) =>
-      db.transaction(async (q) => {
-        await touchClient(q, clientId, author ?? 'cambist');
-        const retired = await q.query(
-          `UPDATE client_secret SET retired_at = clock_timestamp()
-           WHERE client_hash = $1 AND id = $2 AND retired_at IS NULL RETURNING id`,
-          [digest(clientId), secretId],
-        );
-        return retired.length > 0;
-      }),
+    add: (clientId, options) => db.transaction((q) => addSecret(q, clientId, options ?? {})),
+    retire: (clientId, secretId, options) =>
+      db.transaction((q) => retireSecrets(q, clientId, secretId, options ?? {})),
     async list(clientId) {
       const rows = await db.query<{ id: string; created_at: Date; retired_at: Date | null }>(
         'SELECT id, created_at, retired_at FROM client_secret WHERE client_hash = $1 ORDER BY created_at, id',
@@ -101,11 +113,15 @@ export function createClientSecrets(db: Database, feed?: ChangeFeed): ClientSecr
 
 const NO_HASH = Buffer.alloc(32);
 
-async function addSecret(q: Queryable, clientId: string, author: string): Promise<NewClientSecret> {
-  await touchClient(q, clientId, author);
+async function addSecret(
+  q: Queryable,
+  clientId: string,
+  { author, record }: SecretsChangeOptions,
+): Promise<NewClientSecret> {
+  const version = await touchClient(q, clientId, author);
   const secret = `cbs_${randomBytes(32).toString('base64url')}`;
   const id = newUuid();
-  const retired = await q.query<{ id: string }>(
+  const retiredRows = await q.query<{ id: string }>(
     `UPDATE client_secret SET retired_at = clock_timestamp()
      WHERE client_hash = $1 AND retired_at IS NULL AND id NOT IN (
        SELECT id FROM client_secret WHERE client_hash = $1 AND retired_at IS NULL
@@ -119,11 +135,35 @@ async function addSecret(q: Queryable, clientId: string, author: string): Promis
     clientId,
     digest(secret),
   ]);
-  return { secret, id, retired: retired.map((row) => row.id) };
+  const retired = retiredRows.map((row) => row.id);
+  if (record !== undefined) await insertChangeRecord(q, record({ version, added: id, retired }));
+  return { secret, id, retired };
+}
+
+async function retireSecrets(
+  q: Queryable,
+  clientId: string,
+  secretId: string | undefined,
+  { author, record }: SecretsChangeOptions,
+): Promise<readonly string[]> {
+  // The lock of all changes before any row, as whoever adds one takes them: else the two could lock each other out.
+  await q.query('SELECT version FROM state FOR UPDATE');
+  const found = await q.query(`SELECT FROM object WHERE kind = 'client' AND name_hash = $1`, [digest(clientId)]);
+  if (found.length === 0) throw new ObjectMissing('client', clientId);
+  const rows = await q.query<{ id: string }>(
+    `UPDATE client_secret SET retired_at = clock_timestamp()
+     WHERE client_hash = $1 AND ($2::text IS NULL OR id::text = $2::text) AND retired_at IS NULL RETURNING id`,
+    [digest(clientId), secretId ?? null],
+  );
+  const retired = rows.map(({ id }) => id).sort();
+  if (retired.length === 0) return retired;
+  const version = await touchClient(q, clientId, author);
+  if (record !== undefined) await insertChangeRecord(q, record({ version, retired }));
+  return retired;
 }
 
 /** Writes a change of the client without changing it, under the lock of all changes. Throws ObjectMissing. */
-async function touchClient(q: Queryable, clientId: string, author: string): Promise<void> {
+async function touchClient(q: Queryable, clientId: string, author = 'cambist'): Promise<number> {
   const version = await nextVersion(q);
   const touched = await q.query(
     `INSERT INTO object_change (version, kind, name_hash, name, spec, disabled, removed, action, author)
@@ -132,6 +172,7 @@ async function touchClient(q: Queryable, clientId: string, author: string): Prom
     [version, author, digest(clientId)],
   );
   if (touched.length === 0) throw new ObjectMissing('client', clientId);
+  return version;
 }
 
 async function fetchHashes(

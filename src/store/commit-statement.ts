@@ -4,7 +4,9 @@
  * the one it came with, and no issued row; its other marks stay consumed.
  */
 import type { RecordRow } from '../audit/record.ts';
+import { Unavailable } from '../core/refusal.ts';
 import type { Commitment, IssuedRow, ReplayMark } from './commitment.ts';
+import { StatementFailed } from './database.ts';
 import type { Queryable } from './database.ts';
 import { digest, hex, storable, textArray } from './values.ts';
 
@@ -117,6 +119,18 @@ export async function insertAbsentRecords(db: Queryable, records: readonly Recor
   const values = [records.map((_, ord) => ord), ...recordColumns(records)];
   const rows = await db.query<{ id: string }>(INSERT_ABSENT, values, { name: 'record-insert-absent' });
   return new Set(rows.map(({ id }) => id));
+}
+
+/** Within the transaction of a change: throws, and so undoes the change, unless the record of it stands after this. */
+export async function insertChangeRecord(q: Queryable, record: RecordRow): Promise<void> {
+  let inserted: ReadonlySet<string>;
+  try {
+    inserted = await insertAbsentRecords(q, [record]);
+  } catch (cause) {
+    if (!(cause instanceof StatementFailed)) throw cause;
+    throw new Unavailable('database', 'the record of the change could not be written: nothing was changed', { cause });
+  }
+  if (!inserted.has(record.id)) throw new Error('another record stands in the place of the record of a change');
 }
 
 function recordColumns(records: readonly RecordRow[]): unknown[][] {

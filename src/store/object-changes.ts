@@ -1,9 +1,11 @@
 /**
  * Changes registered objects: any number of mutations in one transaction under the lock of the state row, so that changes
  * have one order on all nodes and the version counter never shows a half of one. Everything that a cache must forget is
- * written into `object_change` with it.
+ * written into `object_change` with it, and the audit record of the change is part of the same transaction.
  */
+import type { RecordRow } from '../audit/record.ts';
 import type { Kind, ObjectKey, Specs } from '../objects/kinds.ts';
+import { insertChangeRecord } from './commit-statement.ts';
 import type { Queryable } from './database.ts';
 import { digest, hex, textArray } from './values.ts';
 
@@ -29,6 +31,8 @@ export interface ChangeOptions {
   readonly origin: string;
   /** Throws StateMoved unless the state is still at this version. */
   readonly expectVersion?: number | undefined;
+  /** Builds the audit record, from the new state version; where it cannot be written, nothing is changed. */
+  readonly record?: ((version: number) => RecordRow) | undefined;
 }
 
 /** Another object has this key. */
@@ -121,7 +125,8 @@ export async function applyMutations(
     (effect) => effect.put !== undefined || effect.flag !== undefined || removed.has(effect.id),
   );
   const keysOf = ({ id }: Effect) => [...new Set([...(freed.get(id) ?? []), ...(taken.get(id) ?? [])])];
-  await recordChanges(q, changed, version, options.author, keysOf);
+  await writeHistory(q, changed, version, options.author, keysOf);
+  if (options.record !== undefined) await insertChangeRecord(q, options.record(version));
   return version;
 }
 
@@ -277,7 +282,7 @@ async function holderOf(q: Queryable, key: WantedKey): Promise<{ kind: Kind; nam
   return holder;
 }
 
-async function recordChanges(
+async function writeHistory(
   q: Queryable,
   effects: readonly Effect[],
   version: number,

@@ -66,7 +66,14 @@ export function openOwner(options: Pick<OpenDatabaseOptions, 'source' | 'schema'
       });
 }
 
+const OLDEST_SERVER = 150_000;
+
 async function prepare(owner: Database, migrate: boolean): Promise<void> {
+  const [server] = await owner.query<{ version: number }>(
+    `SELECT current_setting('server_version_num')::int AS version`,
+  );
+  if (server === undefined || server.version < OLDEST_SERVER)
+    throw new MigrationRefused('the database is older than PostgreSQL 15: use PostgreSQL 15 or newer');
   if (migrate) await runMigrations(owner);
   else {
     const { current, target, pending } = await planMigrations(owner);

@@ -6,19 +6,13 @@
 import { randomBytes } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
 import { v4 as newUuid } from 'uuid';
+import type { PersonKey } from '../audit/personal.ts';
 import type { Principal } from '../core/principal.ts';
 import type { Database } from './database.ts';
 import type { Envelope } from './envelope.ts';
 import { groupLookups } from './grouping.ts';
 import type { Instance } from './instance.ts';
 import { hex } from './values.ts';
-
-export interface PersonKey {
-  /** Random; what records call the person by. */
-  readonly ref: string;
-  /** 32 bytes. */
-  readonly key: Uint8Array;
-}
 
 export interface PersonKeys {
   /** Makes the key if there is none; of several nodes that do, all get the same one. */

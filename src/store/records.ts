@@ -1,5 +1,6 @@
 /**
- * Reads audit records back, canonical bytes as they were stored. Writing them is `commits.ts` alone.
+ * Reads audit records back, canonical bytes as they were stored. They are written by `commits.ts`,
+ * and by the transaction of a change (`object-changes.ts`, `client-secrets.ts`).
  */
 import type { RecordKind, RecordRow } from '../audit/record.ts';
 import type { Database } from './database.ts';

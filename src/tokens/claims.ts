@@ -4,14 +4,11 @@
  * leeway, and a token's identity does not depend on how its string was written.
  */
 import { createHash } from 'node:crypto';
-import canonicalizeModule from 'canonicalize';
+import { canonicalJson } from '../core/canonical.ts';
 import { fault } from './fault.ts';
 import type { Fault } from './fault.ts';
 import { isJsonObject } from './strict-json.ts';
 import type { JsonObject } from './strict-json.ts';
-
-// A CommonJS module whose types name a default export that it does not have at run time: the function is the module.
-const canonicalize = canonicalizeModule as unknown as (value: unknown) => string | undefined;
 
 /** How far ahead of our clock `iat` and `nbf` may be, inclusive. */
 export const FUTURE_TOLERANCE_SECONDS = 10;
@@ -31,11 +28,10 @@ export function checkTimes(
     /** Longest exp − iat; exp − now for a token without `iat`. */
     readonly maxLifetimeSeconds?: number;
     readonly requireIat: boolean;
-    readonly futureToleranceSeconds?: number;
   },
 ): TokenTimes | Fault {
   const now = rules.nowSeconds;
-  const latestStart = now + (rules.futureToleranceSeconds ?? FUTURE_TOLERANCE_SECONDS);
+  const latestStart = now + FUTURE_TOLERANCE_SECONDS;
   const { exp, iat, nbf } = claims;
   if (exp === undefined) return fault('claim_missing', 'exp');
   if (!isNumericDate(exp)) return fault('claim_invalid', 'exp');
@@ -74,7 +70,7 @@ export function readAudience(claims: JsonObject): readonly string[] | Fault {
 export function tokenIdentity(iss: string, claims: JsonObject): string {
   const { jti } = claims;
   if (isNonEmptyString(jti)) return `jti:${sha256(JSON.stringify([iss, jti]))}`;
-  return `claims:${sha256(canonicalize(claims) ?? '')}`;
+  return `claims:${sha256(canonicalJson(claims))}`;
 }
 
 /** A claim by name or path: an own member of exactly that name first (names may be URLs), else along the dots. */

@@ -3,7 +3,7 @@
  * from. A set that is malformed, or that shows any secret or private member, is refused whole: whoever published it has
  * lost control of it. A key of a kind that is not used here, or one that is weak, is left out.
  */
-import { createHash, createPublicKey } from 'node:crypto';
+import { createPublicKey } from 'node:crypto';
 import type { JsonWebKey, KeyObject } from 'node:crypto';
 import type { SignatureAlgorithm } from '../core/protocol.ts';
 import { MAX_KID_LENGTH } from './compact.ts';
@@ -21,8 +21,6 @@ export interface AdmittedKey {
   /** The algorithms that this key may verify: of one family, and exactly one if the key names its `alg`. */
   readonly algorithms: readonly SignatureAlgorithm[];
   readonly key: KeyObject;
-  /** RFC 7638, SHA-256, base64url. */
-  readonly thumbprint: string;
 }
 
 const PRIVATE_MEMBERS = ['d', 'p', 'q', 'dp', 'dq', 'qi', 'oth', 'k'];
@@ -83,7 +81,7 @@ function admitKey(jwk: JsonObject, uses: readonly string[]): AdmittedKey | undef
     return undefined;
   }
   if (!isStrong(key)) return undefined;
-  return { kid: jwk.kid as string | undefined, algorithms, key, thumbprint: thumbprintOf(key) };
+  return { kid: jwk.kid as string | undefined, algorithms, key };
 }
 
 /** One key, one family of algorithms (RFC 8725 §3.1): an RSA key that names its `alg` verifies that one only. */
@@ -126,12 +124,4 @@ const ED25519_SMALL_ORDER: ReadonlySet<bigint> = new Set([
 function isStrongEd25519(encoded: Buffer): boolean {
   const y = BigInt(`0x${Buffer.from(encoded).reverse().toString('hex')}`) & (2n ** 255n - 1n);
   return y < ED25519_PRIME && !ED25519_SMALL_ORDER.has(y);
-}
-
-function thumbprintOf(key: KeyObject): string {
-  // From the exported key, so that two spellings of one number have one thumbprint.
-  const { kty, n, e, crv, x, y } = key.export({ format: 'jwk' });
-  // RFC 7638 §3: the required members in lexicographic order.
-  const required = kty === 'RSA' ? { e, kty, n } : { crv, kty, x, ...(kty === 'EC' && { y }) };
-  return createHash('sha256').update(JSON.stringify(required)).digest('base64url');
 }

@@ -246,7 +246,7 @@ describe('may_act (RFC 8693 §4.4)', () => {
 
   it.each([
     ['the client by sub and iss', () => ({ sub: 'agent', iss: cambist.issuer })],
-    ['the client by client_id alone', () => ({ client_id: 'agent' })],
+    ['the client by iss and client_id', () => ({ iss: cambist.issuer, client_id: 'agent' })],
     ['the client by all three', () => ({ sub: 'agent', iss: cambist.issuer, client_id: 'agent' })],
     ['the workload that the client is', () => ({ sub: AGENT_WORKLOAD, iss: cluster.issuer })],
   ])('that names %s permits it', async (_, mayAct) => {
@@ -255,7 +255,8 @@ describe('may_act (RFC 8693 §4.4)', () => {
 
   it.each([
     ['another client', () => ({ sub: 'second', iss: cambist.issuer })],
-    ['another client_id', () => ({ client_id: 'second' })],
+    ['another client_id', () => ({ iss: cambist.issuer, client_id: 'second' })],
+    ['a client_id without iss, which is a name of the token’s issuer', () => ({ client_id: 'agent' })],
     ['the right sub and another client_id', () => ({ sub: 'agent', iss: cambist.issuer, client_id: 'second' })],
     ['the client without iss, which means the subject token’s issuer', () => ({ sub: 'agent' })],
     ['the sub under another issuer', () => ({ sub: 'agent', iss: BOT.iss })],

@@ -33,7 +33,7 @@ beforeAll(async () => {
     clientSecrets: service.clientSecrets,
     records: service.records,
     openPersons: (row) => service.openPersons(row),
-    recordChange: (summary, persons) => service.recordChange(summary, persons),
+    prepareChange: (persons) => service.prepareChange(persons),
     ownIssuer: cambist.issuer,
     demoRefusedBecause: undefined,
     author: 'local:test',

@@ -45,7 +45,11 @@ withDatabases('exchange and record', (databases) => {
         request_id: answer.headers.get('cambist-request-id'),
         client: { id: 'agent', method: 'client_secret_basic' },
         grant: EXCHANGE,
-        asked: { resource: [`${ALPHA}/`], scope: 'alpha:read', subject_token_type: 'urn:ietf:params:oauth:token-type:id_token' },
+        asked: {
+          resource: [`${ALPHA}/`],
+          scope: 'alpha:read',
+          subject_token_type: 'urn:ietf:params:oauth:token-type:id_token',
+        },
         target: [ALPHA],
         act: ['client:agent'],
         token: {
@@ -95,20 +99,28 @@ withDatabases('exchange and record', (databases) => {
     });
 
     it('R23 shows nothing personal and no token in the canonical bytes, which are canonical (RFC 8785)', async () => {
-      const subject = await ada();
+      // With dots: neither a UUID nor base64 can hold them by chance.
+      const personal = {
+        sub: 'ada.lovelace',
+        groups: ['team.engines'],
+        email: 'al@corp.example',
+        name: 'Ada Lovelace',
+      };
+      const subject = await corp.mint({ aud: cambist.issuer, ...personal });
       const answer = await exchange(cambist, { client: 'agent', subject, resource: ALPHA });
-      const { canonical, body } = await recordOf(cambist, answer);
+      const { canonical, body, persons } = await recordOf(cambist, answer);
       for (const secret of [
-        'ada',
-        'Lovelace',
+        'ada.lovelace',
+        'Ada Lovelace',
         'corp.example',
-        'staff',
+        'team.engines',
         '"127.0.0.1"',
         cambist.secretOf('agent'),
         subject.split('.')[2]!,
         tokenOf(answer).split('.')[2]!,
       ])
         expect(canonical).not.toContain(secret);
+      expect(persons).toMatchObject([{ ...personal, groups: ['corp:team.engines'] }]);
       const members = [...canonical.matchAll(/"([a-z_]+)":/g)].map(([, name]) => name);
       expect(members[0]).toBe(Object.keys(body).sort()[0]);
       expect(canonical).not.toMatch(/[\n\t]|": /);

@@ -16,7 +16,6 @@ const WIRE: Readonly<Record<Reason, readonly [status: number, error: string]>> =
   parameter_in_query: [400, 'invalid_request'],
   parameter_duplicated: [400, 'invalid_request'],
   parameter_missing: [400, 'invalid_request'],
-  parameter_invalid: [400, 'invalid_request'],
   client_authentication_missing: [401, 'invalid_client'],
   client_authentication_ambiguous: [400, 'invalid_request'],
   client_unknown: [401, 'invalid_client'],

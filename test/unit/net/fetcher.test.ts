@@ -370,7 +370,7 @@ describe('TLS and local files', () => {
 
   beforeAll(async () => {
     writeFileSync(caFile, certificate.cert);
-    writeFileSync(bearerFile, `${CANARY}\n`);
+    writeFileSync(bearerFile, `${CANARY}.a.b\n`);
     tls = createTlsServer(certificate, (request, response) => {
       ({ authorization } = request.headers);
       response.writeHead(200, { 'content-type': 'application/json' }).end('"tls"');
@@ -406,15 +406,16 @@ describe('TLS and local files', () => {
   it('sends the content of the bearer file, read at each fetch', async () => {
     const options = { ...INTERNAL, caFile, bearerFile };
     await fetcherWith().getJson(`https://127.0.0.1:${port}/`, options);
-    expect(authorization).toBe(`Bearer ${CANARY}`);
-    writeFileSync(bearerFile, 'rotated');
+    expect(authorization).toBe(`Bearer ${CANARY}.a.b`);
+    writeFileSync(bearerFile, 'ro.ta.ted');
     await fetcherWith().getJson(`https://127.0.0.1:${port}/`, options);
-    expect(authorization).toBe('Bearer rotated');
+    expect(authorization).toBe('Bearer ro.ta.ted');
   });
 
   it.each([
     ['missing', undefined],
     ['empty', ''],
+    ['not a token (a key, say)', `${CANARY}AAAA=`],
     ['more than one line', `${CANARY}\n${CANARY}`],
     ['beyond ASCII', `${CANARY}ä`],
     ['beyond 1 MiB', CANARY.repeat(100_000)],

@@ -1,6 +1,4 @@
 import { describe, expect, it } from 'vitest';
-import { calculateJwkThumbprint } from 'jose';
-import type { JWK } from 'jose';
 import { admitJwks } from '../../../src/tokens/jwk.ts';
 import { base64url, ecKey, edKey, outcome, rsaKey, valid } from './forge.ts';
 
@@ -44,21 +42,6 @@ describe('admitJwks (R16)', () => {
     expect(key?.algorithms).toEqual(algorithms);
     expect(key?.kid).toBe(jwk.kid);
     expect(key?.key.type).toBe('public');
-  });
-
-  it.each([
-    ['RSA', rsa],
-    ['EC', p256],
-    ['OKP', ed],
-  ])('computes the thumbprint of RFC 7638: %s', async (_what, jwk) => {
-    expect(valid(admitJwks({ keys: [jwk] }))[0]?.thumbprint).toBe(await calculateJwkThumbprint(jwk as JWK));
-  });
-
-  it('agrees with the example of RFC 7638 §3.1', () => {
-    const n =
-      '0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw';
-    const keys = valid(admitJwks({ keys: [{ kty: 'RSA', n, e: 'AQAB', alg: 'RS256', kid: '2011-04-29' }] }));
-    expect(keys[0]?.thumbprint).toBe('NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs');
   });
 
   it.each([
