@@ -69,7 +69,7 @@ function install() {
 
 /** Paths of everything that the build depends on, with the hash of all their contents. */
 function readSources() {
-  const files = ['src', 'deploy'].flatMap((folder) => listFiles(join(root, folder)));
+  const files = ['src', 'deploy', 'conformance'].flatMap((folder) => listFiles(join(root, folder)));
   const paths = [...files, join(root, 'tsconfig.json'), join(root, BUILD_CONFIG), join(root, 'package-lock.json')].map(
     (path) => relative(root, path).split(sep).join('/'),
   );

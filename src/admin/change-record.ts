@@ -6,8 +6,7 @@
 import { createHash } from 'node:crypto';
 import type { RecordRow } from '../audit/record.ts';
 import type { Principal } from '../core/principal.ts';
-import type { Issuer } from '../objects/issuer.ts';
-import type { Kind } from '../objects/kinds.ts';
+import type { Kind, Specs } from '../objects/kinds.ts';
 import type { Mutation, ObjectStore } from '../store/objects.ts';
 import type { Plan } from './apply.ts';
 import type { FieldChange } from './difference.ts';
@@ -75,7 +74,7 @@ function issuerUrls(mutations: readonly Mutation[]): Map<string, string> {
   const urls = new Map<string, string>();
   for (const mutation of mutations)
     if (mutation.type === 'put' && mutation.kind === 'issuer')
-      urls.set(mutation.name, (mutation.spec as Issuer).issuer);
+      urls.set(mutation.name, (mutation.spec as Specs['issuer']).issuer);
   return urls;
 }
 
@@ -91,7 +90,7 @@ function toldChanges(changes: readonly NamedChange[]): ChangeSummary['changes'] 
   });
 }
 
-/** The text itself is in the history of the object, which can be erased; a record cannot. */
+/** The text itself is in the history of the object, under the same state version. */
 function withDigest(field: FieldChange): FieldChange {
   if (field.path !== 'cedar') return field;
   return { ...field, before: digestOf(field.before), after: digestOf(field.after) };

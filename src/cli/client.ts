@@ -1,6 +1,6 @@
 /**
  * `cambist client`: the agents, servers and tools that authenticate here, and their secrets. A secret is made by the
- * service and goes into a file that only its owner can read; it is never printed.
+ * service and goes into a file that only its owner can read; it is never printed. Secrets are listed and retired by id.
  */
 import { closeSync, fsyncSync, openSync, renameSync, rmSync, writeSync } from 'node:fs';
 import { resolve } from 'node:path';
@@ -10,6 +10,7 @@ import { valueOf } from './context.ts';
 import type { CliContext } from './context.ts';
 import { CliFailure, EXIT, count } from './failure.ts';
 import { addNounCommand } from './noun.ts';
+import { table } from './output.ts';
 
 export function addClientCommand(program: Command, context: CliContext): void {
   const client = addNounCommand(program, context, {
@@ -20,17 +21,38 @@ export function addClientCommand(program: Command, context: CliContext): void {
     disabling: 'refuse a client, and every token in whose chain it is',
     columns: { AUTH: (spec) => spec.auth.join(','), GRANTS: (spec) => spec.grants.join(',') },
   });
-  client
+  const secret = client
     .command('secret')
+    .usage('<ID> --out <file> | list <ID> | retire <ID>')
+    .description('make, list and retire the secrets of a client')
+    .addHelpText(
+      'after',
+      `
+Two secrets are valid at a time, so that a client can change over: make one, roll it out, retire the other; a third one
+that is made retires the oldest.
+
+Examples:
+  cambist client secret planner --out ./planner.secret
+  cambist client secret list planner
+  cambist client secret retire planner --secret 01890a5d-ac96-774b-bcce-b302099a8057`,
+    );
+  addMakeCommand(secret, context);
+  addListCommand(secret, context);
+  addRetireCommand(secret, context);
+}
+
+function addMakeCommand(secret: Command, context: CliContext): void {
+  secret
+    .command('make', { isDefault: true })
     .argument('<ID>')
-    .description('make a secret for a client and write it to a file (0600); it cannot be read again')
+    .description('make a secret and write it to a file (0600); it cannot be read again. "make" may be left out')
     .requiredOption('--out <file>', 'where to write it; must not exist')
     .option('--force', 'replace the file if it exists')
     .addHelpText(
       'after',
       `
-Two secrets are valid at a time, so that a client can change over: make one, roll it out, and the next one that is
-made retires the oldest. The file holds the secret and nothing else, not even a line break.
+Two secrets are valid at a time; a third one that is made retires the oldest. The file holds the secret and nothing
+else, not even a line break.
 
 Example:
   cambist client secret planner --out ./planner.secret`,
@@ -39,10 +61,10 @@ Example:
       const path = resolve(context.parts.cwd, options.out);
       const file = openSecretFile(path, options.force === true);
       try {
-        const { secret, retired } = await context.withOperations(command, async (operations) =>
+        const { secret: made, retired } = await context.withOperations(command, async (operations) =>
           valueOf(await operations.addClientSecret({ clientId })),
         );
-        file.commit(secret);
+        file.commit(made);
         const retirement = retired === 0 ? '' : `; ${count(retired, 'older secret')} stopped working`;
         context.print(
           command,
@@ -53,6 +75,60 @@ Example:
         file.abandon();
         throw error;
       }
+    });
+}
+
+function addListCommand(secret: Command, context: CliContext): void {
+  secret
+    .command('list')
+    .argument('<ID>')
+    .description('list the secrets of a client by their ids; the secrets themselves cannot be read')
+    .addHelpText('after', '\nExample:\n  cambist client secret list planner')
+    .action(async (clientId: string, _options: unknown, command: Command) => {
+      const { secrets } = await context.withOperations(command, async (operations) =>
+        valueOf(await operations.listClientSecrets({ clientId })),
+      );
+      context.print(command, secrets, () =>
+        secrets.length === 0
+          ? `${clientId} has no secret. Make one with: cambist client secret ${clientId} --out FILE`
+          : table(
+              ['SECRET', 'CREATED', 'STATE'],
+              secrets.map(({ id, created_at, retired_at }) => [
+                id,
+                created_at,
+                retired_at === null ? 'valid' : `retired ${retired_at}`,
+              ]),
+            ),
+      );
+    });
+}
+
+function addRetireCommand(secret: Command, context: CliContext): void {
+  secret
+    .command('retire')
+    .argument('<ID>')
+    .description('make a secret of a client worthless, or all of them')
+    .option('--secret <id>', 'only this one, by its id (see: client secret list); otherwise every one of the client')
+    .addHelpText(
+      'after',
+      `
+In force with the next request, on every node. Tokens that were issued before stay valid until they expire; to refuse
+those as well, disable the client.
+
+Examples:
+  cambist client secret retire planner --secret 01890a5d-ac96-774b-bcce-b302099a8057
+  cambist client secret retire planner`,
+    )
+    .action(async (clientId: string, options: { secret?: string }, command: Command) => {
+      const { retired } = await context.withOperations(command, async (operations) =>
+        valueOf(await operations.retireClientSecrets({ clientId, secretId: options.secret })),
+      );
+      context.print(command, { client_id: clientId, retired }, () => {
+        if (retired.length > 0) return `Retired ${count(retired.length, 'secret')} of ${clientId}: ${retired.join(', ')}.`;
+        return options.secret === undefined
+          ? `${clientId} has no valid secret.`
+          : `Secret ${options.secret} of ${clientId} is retired already.`;
+      });
     });
 }
 

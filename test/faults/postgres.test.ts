@@ -1,6 +1,9 @@
 /**
  * F1, F2, F3 and the ledger, with a real PostgreSQL that is killed by pid, refuses a row, or hangs.
  */
+import { randomUUID } from 'node:crypto';
+import { exportJWK, generateKeyPair, SignJWT } from 'jose';
+import type { CryptoKey } from 'jose';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createLogger } from '../../src/core/log.ts';
 import type { Database } from '../../src/store/database.ts';
@@ -16,18 +19,35 @@ import type { Seen } from './ledger.ts';
 
 const KILLS = 20;
 const IN_FLIGHT = 50;
-const OBJECTS = `
-clients: [{id: agent, auth: [client_secret_basic]}]
+const objects = (corp: string, jwk: unknown) => `
+issuers:
+  - {name: corp, issuer: '${corp}', jwks: {keys: [${JSON.stringify(jwk)}]}, algorithms: [ES256]}
+clients:
+  - {id: agent, auth: [client_secret_basic]}
+  - {id: signer, auth: [private_key_jwt], jwks: {keys: [${JSON.stringify(jwk)}]}, algorithms: [ES256]}
 resources: [{name: notes, uri: https://notes.test/mcp, scopes: {read: Read}, default_scopes: [read]}]
 policies:
-  - {id: all, cedar: 'permit (principal == Client::"agent", action == Action::"access", resource in Resource::"https://notes.test/mcp");'}
+  - id: all
+    cedar: |
+      permit (principal, action == Action::"access", resource in Resource::"https://notes.test/mcp");
+      permit (principal == Client::"agent", action == Action::"act", resource in Resource::"https://notes.test/mcp");
 `;
+
+const CORP = 'https://corp.test';
+const KID = 'key-of-the-test';
+
+type Manner = 'secret' | 'exchange' | 'assertion';
+/** A third of the workers exchange, a few sign; the impatient one, the first, exchanges. */
+const mannerOf = (worker: number): Manner =>
+  worker % 3 === 0 ? 'exchange' : worker % 10 === 1 ? 'assertion' : 'secret';
 
 withPostgres('a real PostgreSQL that fails', () => {
   let cluster: PostgresCluster;
   let database: Database;
   let cambist: TestCambist;
+  let signingKey: CryptoKey;
   const seen: Seen[] = [];
+  const issuedBy: Record<Manner, number> = { secret: 0, exchange: 0, assertion: 0 };
 
   beforeAll(async () => {
     cluster = await startPostgres();
@@ -36,7 +56,10 @@ withPostgres('a real PostgreSQL that fails', () => {
       migrate: true,
       logger: createLogger('silent'),
     });
-    cambist = await startCambist({ objects: OBJECTS, database });
+    const pair = await generateKeyPair('ES256');
+    signingKey = pair.privateKey;
+    const jwk = { ...(await exportJWK(pair.publicKey)), kid: KID, alg: 'ES256', use: 'sig' };
+    cambist = await startCambist({ objects: objects(CORP, jwk), database });
   });
   afterAll(async () => {
     await cambist.stop();
@@ -44,12 +67,43 @@ withPostgres('a real PostgreSQL that fails', () => {
     await cluster.stop();
   });
 
-  async function ask(signal?: AbortSignal): Promise<Seen> {
+  const sign = (claims: Readonly<Record<string, unknown>>) =>
+    new SignJWT({ jti: randomUUID(), ...claims })
+      .setProtectedHeader({ alg: 'ES256', kid: KID, typ: 'JWT' })
+      .setIssuedAt()
+      .setExpirationTime('60s')
+      .sign(signingKey);
+  const basic = () => ({
+    authorization: `Basic ${Buffer.from(`agent:${cambist.secretOf('agent')}`).toString('base64')}`,
+  });
+
+  /** Three ways to ask, with all that a commit can hold: a plain row, a sealed person, a replay mark. */
+  const manners: Readonly<Record<Manner, () => Promise<{ headers?: HeadersInit; form: Record<string, string> }>>> = {
+    secret: () => Promise.resolve({ headers: basic(), form: { grant_type: 'client_credentials' } }),
+    exchange: async () => ({
+      headers: basic(),
+      form: {
+        grant_type: 'urn:ietf:params:oauth:grant-type:token-exchange',
+        subject_token: await sign({ iss: CORP, aud: cambist.issuer, sub: `person-${Math.floor(Math.random() * 40)}` }),
+        subject_token_type: 'urn:ietf:params:oauth:token-type:id_token',
+      },
+    }),
+    assertion: async () => ({
+      form: {
+        grant_type: 'client_credentials',
+        client_assertion_type: 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer',
+        client_assertion: await sign({ iss: 'signer', sub: 'signer', aud: cambist.issuer }),
+      },
+    }),
+  };
+
+  async function ask(signal?: AbortSignal, manner: Manner = 'secret'): Promise<Seen> {
+    const { headers = {}, form } = await manners[manner]();
     try {
       const response = await fetch(`${cambist.url}/oauth2/token`, {
         method: 'POST',
-        headers: { authorization: `Basic ${Buffer.from(`agent:${cambist.secretOf('agent')}`).toString('base64')}` },
-        body: new URLSearchParams({ grant_type: 'client_credentials', resource: 'https://notes.test/mcp' }),
+        headers,
+        body: new URLSearchParams({ ...form, resource: 'https://notes.test/mcp' }),
         ...(signal === undefined ? {} : { signal }),
       });
       const requestId = response.headers.get('cambist-request-id') ?? undefined;
@@ -74,8 +128,9 @@ withPostgres('a real PostgreSQL that fails', () => {
     const worker = async (index: number) => {
       while (running) {
         const impatient = index === 0 ? AbortSignal.timeout(Math.round(3 + Math.random() * 20)) : undefined;
-        const entry = await ask(impatient);
+        const entry = await ask(impatient, mannerOf(index));
         seen.push(entry);
+        if (entry.outcome === 'issued') issuedBy[mannerOf(index)] += 1;
         if (entry.outcome !== 'issued') await pause(20);
       }
     };
@@ -129,11 +184,11 @@ withPostgres('a real PostgreSQL that fails', () => {
     const count = (outcome: Seen['outcome']) => seen.filter((entry) => entry.outcome === outcome).length;
     console.log(
       `kills ${KILLS}: 200 ${count('issued')}, 503 ${count('unavailable')}, cut ${count('cut')}; ` +
-        `of unknown outcome and found out: committed ${kinds['undelivered'] ?? 0}, never committed ${kinds['failed'] ?? 0}`,
+        `issued by ${JSON.stringify(issuedBy)}; of unknown outcome and found out: committed ${kinds['undelivered'] ?? 0}, never committed ${kinds['failed'] ?? 0}`,
     );
     expect(disagreements(books)).toEqual([]);
     expect(seen.filter((entry) => entry.outcome === 'other')).toEqual([]);
-    expect(count('issued')).toBeGreaterThan(0);
+    for (const [manner, issued] of Object.entries(issuedBy)) expect(issued, manner).toBeGreaterThan(KILLS);
     expect(count('unavailable')).toBeGreaterThan(0);
     expect(count('cut')).toBeGreaterThan(0);
     expect(kinds['undelivered'] ?? 0).toBeGreaterThan(0);

@@ -347,8 +347,8 @@ withDatabases('objects', (databases) => {
       const { secret, id } = await secrets.add('agent');
       await node.objects.current();
       expect(await node.secrets.verify('agent', secret)).toBe(true);
-      expect(await secrets.retire('agent', id)).toBe(true);
-      expect(await secrets.retire('agent', id)).toBe(false);
+      expect(await secrets.retire('agent', id)).toEqual([id]);
+      expect(await secrets.retire('agent', id)).toEqual([]);
       await node.objects.current();
       expect(await node.secrets.verify('agent', secret)).toBe(false);
       expect(await secrets.list('agent')).toMatchObject([{ id, retiredAtMs: expect.any(Number) }]);

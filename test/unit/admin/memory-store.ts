@@ -29,7 +29,7 @@ export function createMemoryStore(): MemoryStore {
         find: (key) => Promise.resolve(holderOf(key)),
         all: <K extends Kind>(kind: K) => Promise.resolve(sorted(kind) as unknown as StoredObject<K>[]),
       }),
-    change(mutations, { origin, expectVersion }) {
+    change(mutations, { origin, expectVersion, record }) {
       if (expectVersion !== undefined && expectVersion !== version) throw new StateMoved(expectVersion, version);
       version++;
       for (const mutation of mutations) {
@@ -51,6 +51,7 @@ export function createMemoryStore(): MemoryStore {
             const holder = holderOf(key);
             if (holder !== undefined && holder.name !== mutation.name) throw new KeyTaken(key, holder);
           }
+      record?.(version);
       return Promise.resolve({ version });
     },
     list: <K extends Kind>(kind: K, { after, limit }: { after?: string; limit: number }) =>

@@ -12,7 +12,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { createOperations } from '../../../src/admin/operations.ts';
-import type { ChangeSummary, OperationsParts } from '../../../src/admin/operations.ts';
+import type { ChangeSummary } from '../../../src/admin/change-record.ts';
+import type { OperationsParts } from '../../../src/admin/operations.ts';
 import { runCli } from '../../../src/cli/program.ts';
 import type { CliParts } from '../../../src/cli/program.ts';
 import { systemClock } from '../../../src/core/clock.ts';
@@ -21,6 +22,7 @@ import { createDecider } from '../../../src/exchange/decision.ts';
 import { createRehearsal } from '../../../src/exchange/rehearse.ts';
 import { createPolicyEngine } from '../../../src/policy/engine.ts';
 import { ObjectMissing } from '../../../src/store/objects.ts';
+import { record } from '../../store/fixtures.ts';
 import { COMPANY, createMemoryStore } from '../admin/memory-store.ts';
 import type { MemoryStore } from '../admin/memory-store.ts';
 
@@ -31,6 +33,8 @@ let store: MemoryStore;
 let recorded: ChangeSummary[];
 let records: { id: string; kind: string; canonical: Uint8Array }[];
 let secretsMade: number;
+let secretsOfPlanner: { id: string; createdAtMs: number; retiredAtMs: number | null }[];
+let recordFailure: Error | undefined;
 let stdin: string;
 let served: unknown;
 
@@ -40,6 +44,8 @@ beforeEach(() => {
   recorded = [];
   records = [];
   secretsMade = 0;
+  secretsOfPlanner = [];
+  recordFailure = undefined;
   stdin = '';
   served = undefined;
   writeFileSync(join(cwd, 'company.yaml'), COMPANY);
@@ -60,15 +66,32 @@ async function run(args: string, over: Partial<CliParts> = {}): Promise<Ran> {
   const operations = createOperations({
     objects: store as unknown as OperationsParts['objects'],
     clientSecrets: {
-      add: (clientId) => {
+      add: (clientId, options) => {
         if (!store.objects.has(`client ${clientId}`)) return Promise.reject(new ObjectMissing('client', clientId));
         secretsMade++;
-        return Promise.resolve({ secret: SECRET, id: 's', retired: secretsMade > 2 ? ['old'] : [] });
+        const retired = secretsMade > 2 ? ['old'] : [];
+        options?.record?.({ version: 7, added: 's', retired });
+        return Promise.resolve({ secret: SECRET, id: 's', retired });
       },
+      retire: (clientId, secretId, options) => {
+        const valid = secretsOfPlanner.filter(
+          ({ id, retiredAtMs }) => retiredAtMs === null && (secretId === undefined || id === secretId),
+        );
+        const retired = valid.map(({ id }) => id);
+        for (const secret of valid) secret.retiredAtMs = 86_400_000;
+        if (retired.length > 0) options?.record?.({ version: 8, retired });
+        return Promise.resolve(retired);
+      },
+      list: () => Promise.resolve(secretsOfPlanner),
     },
     records: { byRequestId: (id) => Promise.resolve(id === 'req-1' ? records : []) },
     openPersons: () => Promise.resolve([{ ref: 'p1', sub: 'alice' }]),
-    recordChange: (summary) => Promise.resolve(void recorded.push(summary)),
+    prepareChange: () =>
+      Promise.resolve((summary) => {
+        if (recordFailure !== undefined) throw recordFailure;
+        recorded.push(summary);
+        return record('changed');
+      }),
     ownIssuer: 'http://127.0.0.1:8080',
     demoRefusedBecause: undefined,
     author: 'local:test',
@@ -105,6 +128,9 @@ describe('the program', () => {
       'apply',
       'client list',
       'client secret',
+      'client secret make',
+      'client secret list',
+      'client secret retire',
       'issuer show',
       'resource disable',
       'subject enable',
@@ -125,7 +151,7 @@ describe('the program', () => {
     expect(await run('--version')).toEqual({ code: 0, out: '1.2.3\n', err: '' });
   });
 
-  test.each(['', 'nonsense', 'apply', 'client', 'client secret planner', 'schema nothing', 'client list --limit none'])(
+  test.each(['', 'nonsense', 'apply', 'client', 'client secret', 'client secret planner', 'client secret retire', 'client secret list --out x', 'schema nothing', 'client list --limit none'])(
     'wrong usage (%s) exits with 2',
     async (args) => {
       const { code, err } = await run(args);
@@ -337,6 +363,54 @@ describe('client secret', () => {
     expect((await run('client secret planner --out planner.secret --force')).out).toContain(
       '; 1 older secret stopped working.',
     );
+  });
+
+  test('is listed by id with its state, never itself', async () => {
+    expect((await run('client secret list planner')).out).toContain('has no secret. Make one with');
+    secretsOfPlanner = [
+      { id: 'aaa', createdAtMs: 0, retiredAtMs: 1000 },
+      { id: 'bbb', createdAtMs: 2000, retiredAtMs: null },
+    ];
+    expect((await run('client secret list planner')).out.split('\n')).toEqual([
+      'SECRET  CREATED                   STATE',
+      'aaa     1970-01-01T00:00:00.000Z  retired 1970-01-01T00:00:01.000Z',
+      'bbb     1970-01-01T00:00:02.000Z  valid',
+      '',
+    ]);
+    expect(JSON.parse((await run('client secret list planner --json')).out)).toEqual([
+      { id: 'aaa', created_at: '1970-01-01T00:00:00.000Z', retired_at: '1970-01-01T00:00:01.000Z' },
+      { id: 'bbb', created_at: '1970-01-01T00:00:02.000Z', retired_at: null },
+    ]);
+    expect(await run('client secret list nobody')).toMatchObject({ code: 1, err: 'cambist: there is no client nobody\n' });
+  });
+
+  test('is retired by its id, or all of them; what was retired already is said and not recorded', async () => {
+    secretsOfPlanner = ['aaa', 'bbb', 'ccc'].map((id) => ({ id, createdAtMs: 0, retiredAtMs: null }));
+    recorded = [];
+    expect((await run('client secret retire planner --secret bbb')).out).toBe('Retired 1 secret of planner: bbb.\n');
+    expect((await run('client secret retire planner --secret bbb')).out).toContain('is retired already');
+    expect(await run('client secret retire planner --secret zzz')).toMatchObject({
+      code: 1,
+      err: 'cambist: client planner has no secret zzz\n',
+    });
+    expect((await run('client secret retire planner')).out).toBe('Retired 2 secrets of planner: aaa, ccc.\n');
+    expect(await run('client secret retire planner')).toMatchObject({ code: 0, out: 'planner has no valid secret.\n' });
+    expect(recorded.map(({ changes, secrets_retired, state_version }) => [changes, secrets_retired, state_version])).toEqual(
+      [['bbb'], ['aaa', 'ccc']].map((ids) => [[{ action: 'retire_secret', kind: 'client', name: 'planner' }], ids, 8]),
+    );
+  });
+
+  test('of a client whose id is the name of a command can be made with "make"', async () => {
+    writeFileSync(join(cwd, 'list.yaml'), 'clients: [{ id: list, auth: [client_secret_basic] }]');
+    await run('apply -f list.yaml');
+    expect(await run('client secret make list --out list.secret')).toMatchObject({ code: 0 });
+    expect(readFileSync(join(cwd, 'list.secret'), 'utf8')).toBe(SECRET);
+  });
+
+  test('whose record cannot be written is not made, and leaves no file behind', async () => {
+    recordFailure = new Unavailable('database', 'the record could not be written');
+    expect(await run('client secret planner --out planner.secret')).toMatchObject({ code: 1 });
+    expect(existsSync(path())).toBe(false);
   });
 
   test('of an unknown client leaves no file behind', async () => {
