@@ -73,9 +73,7 @@ export interface Service {
   readonly records: ReturnType<typeof createRecordReader>;
   readonly persons: PersonKeys;
   /** Fetches what seals the persons that a change concerns; what it returns builds the record of that change. */
-  prepareChange(
-    concerned: readonly Principal[],
-  ): Promise<(change: Readonly<Record<string, unknown>>) => RecordRow>;
+  prepareChange(concerned: readonly Principal[]): Promise<(change: Readonly<Record<string, unknown>>) => RecordRow>;
   /** The personal fields of a record, where the person was not erased. */
   openPersons(row: {
     readonly id: string;

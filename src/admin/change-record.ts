@@ -63,10 +63,8 @@ export function createChangePreparer({ objects, prepareChange, author }: ChangeP
       subjects.map(({ issuer, sub }) => ({ issuer: urls.get(issuer) ?? issuer, sub })),
     );
     const told = toldChanges(changes);
-    return (
-      stateVersion: number,
-      secrets: Pick<ChangeSummary, 'secret_added' | 'secrets_retired'> = {},
-    ): RecordRow => recordOf({ author, origin, state_version: stateVersion, changes: told, ...secrets });
+    return (stateVersion: number, secrets: Pick<ChangeSummary, 'secret_added' | 'secrets_retired'> = {}): RecordRow =>
+      recordOf({ author, origin, state_version: stateVersion, changes: told, ...secrets });
   };
 }
 

@@ -85,7 +85,9 @@ export interface Operations {
     readonly clientId: string;
     readonly secretId?: string | undefined;
   }): Promise<Outcome<{ readonly retired: readonly string[] }>>;
-  listClientSecrets(args: { readonly clientId: string }): Promise<Outcome<{ readonly secrets: readonly ListedSecret[] }>>;
+  listClientSecrets(args: {
+    readonly clientId: string;
+  }): Promise<Outcome<{ readonly secrets: readonly ListedSecret[] }>>;
   /** A subject that is not registered is registered, so that anybody can be disabled. */
   setDisabled(args: {
     readonly kind: Kind;
@@ -140,7 +142,10 @@ export function createOperations(parts: OperationsParts): Operations {
     return { ok: true, value: { plan: prepared.plan, version } };
   }
 
-  async function secretsChange(clientId: string, action: 'add_secret' | 'retire_secret'): Promise<SecretsChangeOptions> {
+  async function secretsChange(
+    clientId: string,
+    action: 'add_secret' | 'retire_secret',
+  ): Promise<SecretsChangeOptions> {
     const prepared = await prepareRecord('command', [{ action, kind: 'client', name: clientId }]);
     return {
       author: parts.author,
@@ -167,7 +172,10 @@ export function createOperations(parts: OperationsParts): Operations {
       }),
     addClientSecret: ({ clientId }) =>
       orProblem(async () => {
-        const { secret, retired } = await parts.clientSecrets.add(clientId, await secretsChange(clientId, 'add_secret'));
+        const { secret, retired } = await parts.clientSecrets.add(
+          clientId,
+          await secretsChange(clientId, 'add_secret'),
+        );
         return { ok: true, value: { secret, retired: retired.length } };
       }),
     retireClientSecrets: ({ clientId, secretId }) =>
@@ -199,7 +207,8 @@ export function createOperations(parts: OperationsParts): Operations {
           found === undefined && kind === 'subject' && disabled
             ? await newSubject(name, reader)
             : ({ type: disabled ? 'disable' : 'enable', kind, name } as const);
-        if (mutation === undefined) return refused('argument_invalid', 'a sub has 1 to 1024 characters');
+        if (mutation === undefined)
+          return refused('argument_invalid', 'a sub has 1 to 1024 characters and no control characters');
         const record = await prepareRecord('command', [{ action: disabled ? 'disable' : 'enable', kind, name }]);
         await objects.change([mutation], { author: parts.author, origin: 'command', record });
         return { ok: true, value: { changed: true } };

@@ -124,7 +124,8 @@ Examples:
         valueOf(await operations.retireClientSecrets({ clientId, secretId: options.secret })),
       );
       context.print(command, { client_id: clientId, retired }, () => {
-        if (retired.length > 0) return `Retired ${count(retired.length, 'secret')} of ${clientId}: ${retired.join(', ')}.`;
+        if (retired.length > 0)
+          return `Retired ${count(retired.length, 'secret')} of ${clientId}: ${retired.join(', ')}.`;
         return options.secret === undefined
           ? `${clientId} has no valid secret.`
           : `Secret ${options.secret} of ${clientId} is retired already.`;

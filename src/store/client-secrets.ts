@@ -83,8 +83,7 @@ export function createClientSecrets(db: Database, feed?: ChangeFeed): ClientSecr
 
   return {
     add: (clientId, options) => db.transaction((q) => addSecret(q, clientId, options ?? {})),
-    retire: (clientId, secretId, options) =>
-      db.transaction((q) => retireSecrets(q, clientId, secretId, options ?? {})),
+    retire: (clientId, secretId, options) => db.transaction((q) => retireSecrets(q, clientId, secretId, options ?? {})),
     async list(clientId) {
       const rows = await db.query<{ id: string; created_at: Date; retired_at: Date | null }>(
         'SELECT id, created_at, retired_at FROM client_secret WHERE client_hash = $1 ORDER BY created_at, id',

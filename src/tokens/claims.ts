@@ -41,7 +41,8 @@ export function checkTimes(
   if (now >= exp) return fault('expired', 'exp');
   if (iat !== undefined && iat > latestStart) return fault('issued_in_future', 'iat');
   if (nbf !== undefined && nbf > latestStart) return fault('not_yet_valid', 'nbf');
-  if (rules.maxLifetimeSeconds !== undefined && exp - (iat ?? now) > rules.maxLifetimeSeconds)
+  // Written so that a cap that is no number is kept by no token (A10).
+  if (rules.maxLifetimeSeconds !== undefined && !(exp - (iat ?? now) <= rules.maxLifetimeSeconds))
     return fault('lifetime_too_long', 'exp');
   return { exp, iat, nbf };
 }

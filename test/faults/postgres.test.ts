@@ -78,7 +78,9 @@ withPostgres('a real PostgreSQL that fails', () => {
   });
 
   /** Three ways to ask, with all that a commit can hold: a plain row, a sealed person, a replay mark. */
-  const manners: Readonly<Record<Manner, () => Promise<{ headers?: HeadersInit; form: Record<string, string> }>>> = {
+  const manners: Readonly<
+    Record<Manner, () => Promise<{ headers?: Record<string, string>; form: Record<string, string> }>>
+  > = {
     secret: () => Promise.resolve({ headers: basic(), form: { grant_type: 'client_credentials' } }),
     exchange: async () => ({
       headers: basic(),

@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process';
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { createHash } from 'node:crypto';
 import { request } from 'node:http';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -201,6 +202,135 @@ describe('operations over the socket', () => {
     ]);
   });
 
+  test('R23: the record of a policy has the digest of its text, which may name persons; the history has the text', async () => {
+    await serve();
+    const over = localOperations(socketPath);
+    const policy = (who: string) =>
+      texts(
+        JSON.stringify({
+          policies: [
+            {
+              id: 'personal',
+              cedar: `permit (principal, action == Action::"access", resource) when { context.subject.sub == "${who}" };`,
+            },
+          ],
+        }),
+      );
+    const digest = (text: string) => `sha256:${createHash('sha256').update(text).digest('base64url')}`;
+    const fieldsOf = async () =>
+      (await changedRecords()).at(-1).change.changes[0].fields.filter(({ path }: any) => path === 'cedar');
+    const text = async () => (await (await cambist.service.objects.current()).get('policy', 'personal'))!.spec.cedar;
+    expect(await over.apply({ texts: policy('trudy'), prune: false })).toMatchObject({ ok: true });
+    const before = digest(await text());
+    expect(await fieldsOf()).toEqual([{ path: 'cedar', before: null, after: before }]);
+    expect(await over.apply({ texts: policy('ursula'), prune: false })).toMatchObject({ ok: true });
+    expect(await fieldsOf()).toEqual([{ path: 'cedar', before, after: digest(await text()) }]);
+    expect(JSON.stringify(await changedRecords())).not.toMatch(/trudy|ursula/);
+    const history = await cambist.database.query<{ spec: { cedar: string } }>(
+      `SELECT spec FROM object_change WHERE kind = 'policy' AND name = 'personal' ORDER BY version`,
+    );
+    expect(history.map(({ spec }) => /"(trudy|ursula)"/.exec(spec.cedar)?.[1])).toEqual(['trudy', 'ursula']);
+  });
+
+  test('a subject that is registered in one apply with its issuer is sealed under the URL of that issuer', async () => {
+    await serve();
+    const over = localOperations(socketPath);
+    const file =
+      'issuers: [{name: late, issuer: "https://late.example.com", token_types: {jwt: {}}}]\nsubjects: [{issuer: late, sub: wendy}]';
+    expect(await over.apply({ texts: texts(file), prune: false })).toMatchObject({ ok: true });
+    const last = (await changedRecords()).at(-1);
+    const found = await over.recordsByRequestId({ requestId: last.request_id });
+    expect(found.ok && found.value[0]?.persons).toMatchObject([{ iss: 'https://late.example.com', sub: 'wendy' }]);
+  });
+
+  test('nothing changes when the record of the change cannot be built; then it works and is recorded', async () => {
+    const { service } = cambist;
+    const broken = createOperations({
+      objects: service.objects,
+      clientSecrets: service.clientSecrets,
+      records: service.records,
+      openPersons: (row) => service.openPersons(row),
+      prepareChange: () =>
+        Promise.resolve(() => {
+          throw new Unavailable('database', 'no record today');
+        }),
+      ownIssuer: cambist.issuer,
+      demoRefusedBecause: undefined,
+      author: 'local:test',
+    });
+    await serve(broken);
+    const over = localOperations(socketPath);
+    const changes: ((by: Operations) => Promise<{ ok: boolean }>)[] = [
+      (by) => by.apply({ texts: texts('roles: [{name: unrecorded}]'), prune: false }),
+      (by) => by.setDisabled({ kind: 'role', name: 'staff', disabled: false }),
+      (by) => by.setDisabled({ kind: 'client', name: 'files-server', disabled: true }),
+      (by) => by.addClientSecret({ clientId: 'planner' }),
+      (by) => by.retireClientSecrets({ clientId: 'planner' }),
+    ];
+    await operations.setDisabled({ kind: 'role', name: 'staff', disabled: true });
+    const { version } = await service.objects.current();
+    const secrets = await service.clientSecrets.list('planner');
+    const records = (await changedRecords()).length;
+    for (const change of changes) await expect(change(over)).rejects.toThrow('no record today');
+    expect((await service.objects.current()).version).toBe(version);
+    expect(await service.clientSecrets.list('planner')).toEqual(secrets);
+    expect(await changedRecords()).toHaveLength(records);
+    expect(await (await service.objects.current()).get('role', 'unrecorded')).toBeUndefined();
+    for (const change of changes) expect(await change(operations)).toMatchObject({ ok: true });
+    expect((await service.objects.current()).version).toBe(version + changes.length);
+    expect(await changedRecords()).toHaveLength(records + changes.length);
+  });
+
+  test('client secrets are listed by id, and one that is retired is refused with the next request', async () => {
+    await serve();
+    const over = localOperations(socketPath);
+    await over.retireClientSecrets({ clientId: 'notes-server' });
+    const secrets: string[] = [];
+    for (let made = 0; made < 2; made++) {
+      const outcome = await over.addClientSecret({ clientId: 'notes-server' });
+      secrets.push(outcome.ok ? outcome.value.secret : '');
+    }
+    // Who authenticates is refused for what is asked, who does not for that.
+    const errors = () =>
+      Promise.all(
+        secrets.map(async (secret) => {
+          const form = { grant_type: 'client_credentials', resource: 'https://nowhere.example.com' };
+          return (await cambist.token(form, { basic: ['notes-server', secret] })).body.error;
+        }),
+      );
+    expect(await errors()).toEqual(['invalid_target', 'invalid_target']);
+    const listed = await over.listClientSecrets({ clientId: 'notes-server' });
+    const ids = listed.ok ? listed.value.secrets.map(({ id }) => id) : [];
+    expect(ids).toHaveLength(2);
+    expect(JSON.stringify(listed)).not.toMatch(new RegExp(secrets.join('|')));
+    const secretId = ids[0]!;
+    expect(await over.retireClientSecrets({ clientId: 'notes-server', secretId })).toEqual({
+      ok: true,
+      value: { retired: [secretId] },
+    });
+    expect(await errors()).toEqual(['invalid_client', 'invalid_target']);
+    expect(await over.listClientSecrets({ clientId: 'notes-server' })).toMatchObject({
+      value: {
+        secrets: [
+          { id: secretId, retired_at: expect.stringMatching(/Z$/) },
+          { id: ids[1], retired_at: null },
+        ],
+      },
+    });
+    expect(await over.retireClientSecrets({ clientId: 'notes-server', secretId })).toEqual({
+      ok: true,
+      value: { retired: [] },
+    });
+    expect(await over.retireClientSecrets({ clientId: 'notes-server' })).toEqual({
+      ok: true,
+      value: { retired: [ids[1]] },
+    });
+    expect(await errors()).toEqual(['invalid_client', 'invalid_client']);
+    expect((await changedRecords()).slice(-2).map(({ change }) => change)).toMatchObject(
+      ids.map((id) => ({ changes: [{ action: 'retire_secret', name: 'notes-server' }], secrets_retired: [id] })),
+    );
+  });
+
   test('a plan that was overtaken is not carried out', async () => {
     await serve();
     const over = localOperations(socketPath);
@@ -235,6 +365,11 @@ describe('operations over the socket', () => {
     const over = localOperations(socketPath);
     expect(await over.addClientSecret({ clientId: 'nobody' })).toMatchObject({
       problem: { code: 'object_unknown', title: 'there is no client nobody' },
+    });
+    for (const operation of ['listClientSecrets', 'retireClientSecrets'] as const)
+      expect(await over[operation]({ clientId: 'nobody' })).toMatchObject({ problem: { code: 'object_unknown' } });
+    expect(await over.retireClientSecrets({ clientId: 'planner', secretId: 'x' })).toMatchObject({
+      problem: { code: 'object_unknown', title: 'client planner has no secret x' },
     });
     expect(await over.setDisabled({ kind: 'subject', name: 'nowhere:bob', disabled: true })).toMatchObject({
       problem: { title: 'there is no issuer nowhere' },

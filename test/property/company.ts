@@ -4,6 +4,7 @@
  * readings: the oracle's tables, and the objects that `cambist apply` is given.
  */
 import fc from 'fast-check';
+import { issuerId } from './model.ts';
 import type { ActAsRule, Company, Edge, ResourceFacts, Rule, Somebody, Who } from './model.ts';
 
 export const RESOURCES = ['r0', 'r1', 'r2', 'r3', 'r4', 'r5'] as const;
@@ -19,12 +20,15 @@ export const SWITCHED = [
   { kind: 'subject', name: 'corp:u3', id: 'corp:u3' },
   { kind: 'resource', name: 'r5', id: 'r5' },
 ] as const;
+/** Disabled for one step only: what it does to tokens that descend from its own is not the oracle's matter. */
+export const SINGLE_USE_SWITCH = { kind: 'issuer', name: 'once', id: issuerId('once') } as const;
 
 export interface Issuers {
   readonly ours: string;
   readonly corp: string;
   readonly partner: string;
   readonly cluster: string;
+  readonly once: string;
 }
 
 export interface Plan {
@@ -210,7 +214,7 @@ export function objectsOf(plan: Plan, issuers: Issuers): string {
       resource: `https://${name}.example/mcp`,
       scopes,
     }));
-  const external = (name: 'corp' | 'partner' | 'cluster') => ({ name, issuer: issuers[name], internal: true });
+  const external = (name: 'corp' | 'partner' | 'cluster' | 'once') => ({ name, issuer: issuers[name], internal: true });
   return JSON.stringify({
     issuers: [
       {
@@ -228,6 +232,12 @@ export function objectsOf(plan: Plan, issuers: Issuers): string {
         claims: { scope: { values: { 'p:read': meaning('p:read'), 'p:all': meaning('p:all') } } },
       },
       { ...external('cluster'), token_types: { jwt: {} }, algorithms: ['ES256'] },
+      {
+        ...external('once'),
+        audiences: [{ value: 'portal', clients: company.audiences['portal'] }],
+        algorithms: ['ES256'],
+        single_use: true,
+      },
     ],
     clients: CLIENTS.map((id) => ({
       id,

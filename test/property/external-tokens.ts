@@ -12,7 +12,7 @@ const FOREIGN_ISSUER = 'https://agents.elsewhere.example';
 
 /** Who can sign; nobody registered the stranger. */
 export interface Mints {
-  readonly trusted: Readonly<Record<'corp' | 'partner' | 'cluster' | 'stranger', JwksIssuer>>;
+  readonly trusted: Readonly<Record<'corp' | 'partner' | 'cluster' | 'once' | 'stranger', JwksIssuer>>;
   readonly issuers: Issuers;
 }
 
@@ -57,7 +57,13 @@ export async function mintExternal(
         undefined,
       ),
     },
-    { header: { typ: token.issuer === 'partner' ? 'at+jwt' : 'JWT' }, lifetimeSeconds: lifeSeconds },
+    {
+      header: { typ: token.issuer === 'partner' ? 'at+jwt' : 'JWT' },
+      lifetimeSeconds: lifeSeconds,
+      ...(token.flaw === 'expired' ? { issuedInSeconds: -lifeSeconds } : {}),
+      // A key of the same name: only the signature tells them apart.
+      ...(token.flaw === 'forged' ? { key: { ...(await issuer.strangerKey()), kid: issuer.keys[0]!.kid } } : {}),
+    },
   );
   const user: Somebody = {
     kind: 'user',
@@ -80,6 +86,8 @@ export async function mintExternal(
       mayAct: mayAct?.claim,
       mayActMeans: mayAct?.means,
       bound: token.bound,
+      flawed: token.flaw !== 'none',
+      issuerName: token.issuer === 'stranger' ? undefined : token.issuer,
       hops: 0,
     },
   };
@@ -97,6 +105,8 @@ function mayActOf(
     case 'caller':
       return { claim: { iss: client.iss, sub: client.sub }, means: `${client.iss}|${client.sub}` };
     case 'caller by client_id':
+      return { claim: { iss: client.iss, client_id: client.id } };
+    case 'caller by a bare client_id':
       return { claim: { client_id: client.id } };
     case 'workload':
       // "A bound (issuer, sub) is that client wherever it appears."

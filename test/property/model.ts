@@ -71,7 +71,7 @@ export interface Company {
   readonly userRoles: Readonly<Record<string, readonly string[]>>;
   /** Audience of external tokens → clients that may present it. */
   readonly audiences: Readonly<Record<string, readonly string[]>>;
-  /** Ids of disabled clients, `issuer:sub` of disabled users, names of disabled resources. */
+  /** Ids of disabled clients, `issuer:sub` of disabled users, names of disabled resources, `issuerId`s. */
   readonly disabled: ReadonlySet<string>;
 }
 
@@ -98,6 +98,12 @@ export interface TokenFacts {
   /** Whom `may_act` means: the party behind its (iss, sub), as `iss|sub`. */
   readonly mayActMeans?: string | undefined;
   readonly bound?: boolean | undefined;
+  /** Expired, or signed by nobody that its issuer knows. */
+  readonly flawed?: boolean | undefined;
+  /** Its issuer by short name, where that is a trusted one. */
+  readonly issuerName?: string | undefined;
+  /** Of a single-use issuer, and presented before. */
+  readonly used?: boolean | undefined;
   /** Call edges between the first resource and this token. */
   readonly hops: number;
 }
@@ -128,8 +134,23 @@ export type Verdict =
 
 const MAX_DEPTH = 8;
 
+/** How a disabled issuer is told from a client or resource of the same name. */
+export function issuerId(name: string): string {
+  return `issuer ${name}`;
+}
+
 /** What the requirements say about a request. */
 export function judge(company: Company, request: Request): Verdict {
+  const verdict = judgeFirstUse(company, request);
+  const used = [
+    ...(request.subject !== 'self' && request.subject.used === true ? ['subject_token_replayed'] : []),
+    ...(request.actor?.used === true ? ['actor_token_replayed'] : []),
+  ];
+  if (used.length === 0) return verdict;
+  return { permitted: false, reasons: new Set([...used, ...(verdict.permitted ? [] : verdict.reasons)]) };
+}
+
+function judgeFirstUse(company: Company, request: Request): Verdict {
   const { client } = request;
   const subjectToken = request.subject === 'self' ? undefined : request.subject;
   const subject = subjectToken?.subject ?? client;
@@ -149,7 +170,7 @@ export function judge(company: Company, request: Request): Verdict {
   const chain = self || (last !== undefined && same(last, actor)) ? history : [memberOf(actor), ...history];
   if ((request.actor?.chain.length ?? 0) > 0) reasons.add('chain_invalid');
   if (chain.length > MAX_DEPTH) reasons.add('chain_too_deep');
-  if (!self && !mayActPermits(subjectToken, actor)) reasons.add('may_act_mismatch');
+  if (!self && !mayActPermits(company, subjectToken, actor)) reasons.add('may_act_mismatch');
 
   const named = request.scope?.names;
   if (request.scope?.malformed === true) reasons.add('scope_malformed');
@@ -211,6 +232,9 @@ function tokenReasons(
   reasons: Set<string>,
 ): void {
   if (!token.issuerKnown) reasons.add(`${role}_token_issuer_unknown`);
+  if (token.issuerName !== undefined && company.disabled.has(issuerId(token.issuerName)))
+    reasons.add(`${role}_token_issuer_disabled`);
+  if (token.flawed === true) reasons.add(`${role}_token_invalid`);
   const meant = {
     external: () =>
       token.audience.some((value) => value === company.ourIssuer || company.audiences[value]?.includes(client.id)),
@@ -270,10 +294,14 @@ function ceilingOf(
 }
 
 /** RFC 8693 §4.4: who is named in `may_act`, and nobody else, may become the actor. */
-function mayActPermits(token: TokenFacts | undefined, actor: Somebody): boolean {
+function mayActPermits(company: Company, token: TokenFacts | undefined, actor: Somebody): boolean {
   const statement = token?.mayAct;
   if (statement === undefined) return true;
-  if (statement.client_id !== undefined && !(actor.kind === 'client' && actor.id === statement.client_id)) return false;
+  if (statement.client_id !== undefined) {
+    // Client ids are names of one server: ours are meant only where the statement says so.
+    if (statement.iss !== company.ourIssuer) return false;
+    if (!(actor.kind === 'client' && actor.id === statement.client_id)) return false;
+  }
   return statement.sub === undefined || token?.mayActMeans === `${actor.iss}|${actor.sub}`;
 }
 

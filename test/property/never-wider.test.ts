@@ -5,6 +5,8 @@
  */
 import fc from 'fast-check';
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { REASONS } from '../../src/core/refusal.ts';
+import type { Reason } from '../../src/core/refusal.ts';
 import { startCambist } from '../support/cambist.ts';
 import type { TestCambist } from '../support/cambist.ts';
 import { startJwksIssuer } from '../support/jwks-issuer.ts';
@@ -15,33 +17,39 @@ import type { Counts, Stage } from './session.ts';
 import { steps } from './steps.ts';
 
 const RUNS = 7;
-/** Reasons that a decision about verified tokens can have: each has to be met at least once. */
-const DECISION_REASONS = [
-  'subject_token_issuer_unknown',
-  'subject_token_not_meant_for_client',
-  'subject_token_bound',
-  'subject_disabled',
-  'actor_token_issuer_unknown',
-  'actor_token_not_meant_for_client',
-  'actor_token_bound',
-  'chain_member_disabled',
-  'target_missing',
-  'target_malformed',
-  'target_unknown',
-  'target_disabled',
-  'targets_not_grouped',
-  'scope_malformed',
-  'scope_unknown',
-  'call_edge_missing',
-  'may_act_mismatch',
-  'act_as_denied',
-  'chain_invalid',
-  'chain_too_deep',
-  'all_scopes_denied',
-  'some_scopes_denied',
-  'no_default_scope_left',
-  'nothing_left_to_live',
-];
+/** In CI the same cases every time, so that it cannot fail by chance; elsewhere new ones, under a seed that is shown. */
+const CI_SEED = 20_261_123;
+
+const PARSE = 'read off the form before there is a client: test/security/parsing.test.ts';
+const CLIENT = 'authentication, before there is a request to decide: test/security/client-authentication.test.ts';
+const UNCOMMITTED = 'needs a commit that failed after signing: test/security/stale-authority.test.ts';
+/** Reasons that the generated requests cannot have. All others have to be met at least once. */
+const NOT_GENERATED: Partial<Record<Reason, string>> = {
+  method_not_allowed: PARSE,
+  content_type_unsupported: PARSE,
+  body_too_large: PARSE,
+  body_malformed: PARSE,
+  parameter_in_query: PARSE,
+  parameter_duplicated: PARSE,
+  parameter_missing: PARSE,
+  client_authentication_missing: CLIENT,
+  client_authentication_ambiguous: CLIENT,
+  client_unknown: CLIENT,
+  client_disabled: CLIENT,
+  client_method_not_allowed: CLIENT,
+  client_secret_wrong: CLIENT,
+  client_id_mismatch: CLIENT,
+  client_assertion_type_unsupported: CLIENT,
+  client_assertion_invalid: CLIENT,
+  client_assertion_replayed: CLIENT,
+  grant_unsupported: 'dispatch, before there are tokens: test/http/records.test.ts',
+  grant_not_allowed: 'dispatch, before there are tokens: test/security/wire-errors.test.ts',
+  token_type_unsupported: 'read off the form: test/security/subject-tokens.test.ts',
+  requested_token_type_unsupported: 'read off the form: test/security/subject-tokens.test.ts',
+  subject_token_unknown: UNCOMMITTED,
+  actor_token_unknown: UNCOMMITTED,
+  subject_name_taken: 'needs an issuer with verbatim subjects: test/security/subject-tokens.test.ts',
+};
 
 let cambist: TestCambist;
 let stage: Stage;
@@ -72,7 +80,13 @@ beforeAll(async () => {
     started.push(issuer);
     return issuer;
   };
-  const trusted = { corp: await start(), partner: await start(), cluster: await start(), stranger: await start() };
+  const trusted = {
+    corp: await start(),
+    partner: await start(),
+    cluster: await start(),
+    once: await start(),
+    stranger: await start(),
+  };
   stage = {
     cambist,
     trusted,
@@ -81,6 +95,7 @@ beforeAll(async () => {
       corp: trusted.corp.issuer,
       partner: trusted.partner.issuer,
       cluster: trusted.cluster.issuer,
+      once: trusted.once.issuer,
     },
     counts,
     freezeUntilVerified: (nowMs) => {
@@ -97,7 +112,9 @@ afterAll(async () => {
 });
 
 it('R7 R8 no exchange is wider than policy, call edges and lifetimes allow, and none is refused without a reason', async () => {
-  const seed = Number(process.env['PROPERTY_SEED'] ?? Date.now() % 2 ** 31);
+  const seed = Number(
+    process.env['PROPERTY_SEED'] ?? (process.env['CI'] === undefined ? Date.now() % 2 ** 31 : CI_SEED),
+  );
   console.log(`never wider: PROPERTY_SEED=${seed}`);
   const property = fc.asyncProperty(plans, steps, async (plan, run) => {
     await cambist.apply(objectsOf(plan, stage.issuers), { prune: true });
@@ -118,7 +135,7 @@ it('R7 R8 no exchange is wider than policy, call edges and lifetimes allow, and 
   expect(twoHops / counts.requests).toBeGreaterThanOrEqual(0.2);
   expect(counts.grantedHops[3] ?? 0).toBeGreaterThan(0);
   expect(counts.impersonated).toBeGreaterThan(0);
-  expect(DECISION_REASONS.filter((reason) => !counts.reasons.has(reason))).toEqual([]);
+  expect(REASONS.filter((reason) => counts.reasons.has(reason) === Object.hasOwn(NOT_GENERATED, reason))).toEqual([]);
 }, 240_000);
 
 function sum(values: readonly (number | undefined)[]): number {

@@ -9,7 +9,7 @@ import { claimsOf } from '../support/token-client.ts';
 import type { TokenAnswer } from '../support/token-client.ts';
 import { mintExternal } from './external-tokens.ts';
 import type { Held, Mints } from './external-tokens.ts';
-import { AGENTS, clientNamed, companyOf, GROUPED } from './company.ts';
+import { AGENTS, clientNamed, companyOf, GROUPED, SINGLE_USE_SWITCH, SWITCHED } from './company.ts';
 import type { Plan } from './company.ts';
 import { judge } from './model.ts';
 import type { ChainMember, Company, Expected, Request, ResourceFacts, Somebody } from './model.ts';
@@ -73,6 +73,8 @@ class Session {
         // An actor token would have expired by then.
         const actor = step.lastSecond ? undefined : await this.actor(step.actor, client);
         await this.exchange(client, subject, actor, this.resource(step.resource), step);
+        if (step.again && !step.lastSecond)
+          await this.exchange(client, used(subject), actor && used(actor), this.resource(step.resource), step);
         return;
       }
       case 'onward':
@@ -83,8 +85,8 @@ class Session {
 
   async enableAll(): Promise<void> {
     for (const id of this.disabled) {
-      const kind = id === 'ghost' ? 'client' : id === 'r5' ? 'resource' : 'subject';
-      await this.stage.cambist.enable(kind, id);
+      const { kind, name } = [...SWITCHED, SINGLE_USE_SWITCH].find((entry) => entry.id === id)!;
+      await this.stage.cambist.enable(kind, name);
     }
   }
 
@@ -336,6 +338,7 @@ class Session {
       partnerScope: 'p:read',
       mayAct: 'absent',
       bound: false,
+      flaw: 'none',
       actors: [],
     };
     switch (choice) {
@@ -349,6 +352,12 @@ class Session {
         return mintExternal(this.stage, this.plan, { ...plain, issuer: 'cluster' }, client);
       case 'user':
         return mintExternal(this.stage, this.plan, plain, client);
+      case 'another user':
+        return mintExternal(this.stage, this.plan, { ...plain, user: 'u3' }, client);
+      case 'single use':
+        return mintExternal(this.stage, this.plan, { ...plain, issuer: 'once' }, client);
+      case 'expired':
+        return mintExternal(this.stage, this.plan, { ...plain, flaw: 'expired' }, client);
       case 'chained':
         return mintExternal(this.stage, this.plan, { ...plain, actors: ['foreign'] }, client);
       case 'stranger':
@@ -357,6 +366,11 @@ class Session {
         return mintExternal(this.stage, this.plan, { ...plain, bound: true }, client);
     }
   }
+}
+
+/** What a token is once it was presented. */
+function used(token: Held): Held {
+  return { ...token, facts: { ...token.facts, used: token.facts.issuerName === 'once' } };
 }
 
 /** The actors of an `act` claim, outermost first; each of ours names its client. */

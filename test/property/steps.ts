@@ -4,7 +4,7 @@
  * is at that moment are numbers, taken modulo.
  */
 import fc from 'fast-check';
-import { AGENTS, chance, RESOURCES, SWITCHED, USERS } from './company.ts';
+import { AGENTS, chance, RESOURCES, SINGLE_USE_SWITCH, SWITCHED, USERS } from './company.ts';
 
 export interface TargetChoice {
   readonly how: 'uri' | 'slash' | 'alias' | 'name' | 'audience_uri' | 'unknown' | 'fragment' | 'relative' | 'none';
@@ -19,16 +19,36 @@ export type ScopeChoice =
   | { readonly kind: 'unknown' }
   | { readonly kind: 'malformed' };
 
-export type ActorChoice = 'none' | 'own' | 'workload' | 'user' | 'chained' | 'stranger' | 'of another client' | 'bound';
+export type ActorChoice =
+  | 'none'
+  | 'own'
+  | 'workload'
+  | 'user'
+  | 'another user'
+  | 'single use'
+  | 'chained'
+  | 'stranger'
+  | 'of another client'
+  | 'bound'
+  | 'expired';
 
 export interface ExternalToken {
-  readonly issuer: 'corp' | 'partner' | 'cluster' | 'stranger';
+  /** Tokens of `once` count once. */
+  readonly issuer: 'corp' | 'partner' | 'cluster' | 'once' | 'stranger';
   readonly user: (typeof USERS)[number];
   readonly audience: 'portal' | 'cambist' | 'elsewhere';
   readonly lifeSeconds: number;
   readonly partnerScope: 'p:read' | 'p:all' | 'p:other';
-  readonly mayAct: 'absent' | 'caller' | 'caller by client_id' | 'workload' | 'somebody else' | 'own issuer';
+  readonly mayAct:
+    | 'absent'
+    | 'caller'
+    | 'caller by client_id'
+    | 'caller by a bare client_id'
+    | 'workload'
+    | 'somebody else'
+    | 'own issuer';
   readonly bound: boolean;
+  readonly flaw: 'none' | 'expired' | 'forged';
   /** Actors that it names already. */
   readonly actors: readonly ('caller' | 'foreign' | 'ghost' | 'local')[];
 }
@@ -43,6 +63,8 @@ export type Step =
       readonly scope: ScopeChoice;
       readonly actor: ActorChoice;
       readonly lastSecond: boolean;
+      /** The same tokens a second time. */
+      readonly again: boolean;
     }
   | {
       readonly kind: 'self';
@@ -65,7 +87,7 @@ export type Step =
       readonly scope: ScopeChoice;
       readonly actor: ActorChoice;
     }
-  | { readonly kind: 'switch'; readonly which: (typeof SWITCHED)[number] };
+  | { readonly kind: 'switch'; readonly which: (typeof SWITCHED)[number] | typeof SINGLE_USE_SWITCH };
 
 const weighted = <T>(...entries: readonly (readonly [weight: number, value: T])[]): fc.Arbitrary<T> =>
   fc.oneof(...entries.map(([weight, value]) => ({ weight, arbitrary: fc.constant(value) })));
@@ -108,11 +130,20 @@ const actor = weighted<ActorChoice>(
   [1, 'stranger'],
   [2, 'of another client'],
   [1, 'bound'],
+  [1, 'another user'],
+  [1, 'single use'],
+  [1, 'expired'],
 );
 
 const member = fc.constantFrom<ExternalToken['actors'][number]>('caller', 'foreign', 'local', 'foreign', 'local');
 const external: fc.Arbitrary<ExternalToken> = fc.record({
-  issuer: weighted<ExternalToken['issuer']>([70, 'corp'], [15, 'partner'], [8, 'cluster'], [2, 'stranger']),
+  issuer: weighted<ExternalToken['issuer']>(
+    [70, 'corp'],
+    [15, 'partner'],
+    [8, 'cluster'],
+    [2, 'once'],
+    [2, 'stranger'],
+  ),
   user: fc.noBias(fc.constantFrom(...USERS)),
   audience: weighted<ExternalToken['audience']>([60, 'portal'], [30, 'cambist'], [3, 'elsewhere']),
   lifeSeconds: fc.noBias(fc.constantFrom(600, 40, 100, 200, 3600)),
@@ -121,11 +152,13 @@ const external: fc.Arbitrary<ExternalToken> = fc.record({
     [82, 'absent'],
     [5, 'caller'],
     [4, 'caller by client_id'],
+    [2, 'caller by a bare client_id'],
     [3, 'workload'],
     [4, 'somebody else'],
     [2, 'own issuer'],
   ),
   bound: chance(97).map((usual) => !usual),
+  flaw: weighted<ExternalToken['flaw']>([98, 'none'], [1, 'expired'], [1, 'forged']),
   actors: fc.oneof(
     { weight: 80, arbitrary: fc.constant([]) },
     { weight: 12, arbitrary: fc.array(member, { minLength: 1, maxLength: 3 }) },
@@ -143,6 +176,7 @@ const externalStep = fc.record({
   scope,
   actor,
   lastSecond: chance(97).map((usual) => !usual),
+  again: chance(97).map((usual) => !usual),
 });
 
 const selfStep = fc.record({
@@ -190,11 +224,21 @@ const ordinary = (
   change: Partial<ExternalStep> = {},
 ): ExternalStep => ({
   ...step,
-  token: { ...step.token, issuer: 'corp', user: 'u0', audience: 'cambist', mayAct: 'absent', bound: false, ...token },
+  token: {
+    ...step.token,
+    issuer: 'corp',
+    user: 'u0',
+    audience: 'cambist',
+    mayAct: 'absent',
+    bound: false,
+    flaw: 'none',
+    ...token,
+  },
   target: { how: 'uri', beside: 'nothing' },
   scope: { kind: 'default' },
   actor: 'none',
   lastSecond: false,
+  again: false,
   ...change,
 });
 const eight = Array<'foreign'>(8).fill('foreign');
@@ -207,15 +251,26 @@ const rareSteps = externalStep.map((step): Step[] => {
     { kind: 'switch', which: SWITCHED[0] },
     { kind: 'switch', which: SWITCHED[1] },
     plain({}, { user: 'u3' }),
+    plain({ actor: 'another user' }),
     { kind: 'switch', which: SWITCHED[1] },
     { kind: 'switch', which: SWITCHED[2] },
     plain({ resource: 'r5' }),
     { kind: 'switch', which: SWITCHED[2] },
+    { kind: 'switch', which: SINGLE_USE_SWITCH },
+    plain({}, { issuer: 'once' }),
+    plain({ actor: 'single use' }),
+    { kind: 'switch', which: SINGLE_USE_SWITCH },
+    plain({ again: true }, { issuer: 'once' }),
+    plain({ actor: 'single use', again: true }),
+    plain({}, { flaw: 'expired' }),
+    plain({}, { flaw: 'forged' }),
+    plain({ actor: 'expired' }),
     plain({}, { actors: eight }),
     plain({}, { issuer: 'stranger' }),
     plain({}, { audience: 'elsewhere' }),
     plain({}, { bound: true }),
     plain({}, { mayAct: 'somebody else' }),
+    plain({}, { mayAct: 'caller by a bare client_id' }),
     plain({ client: 0, lastSecond: true }),
     plain({ client: 1 }),
     plain({ client: 2, actor: 'user' }),

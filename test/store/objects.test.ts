@@ -1,11 +1,14 @@
 import { describe, expect, test } from 'vitest';
+import { Unavailable } from '../../src/core/refusal.ts';
 import { KINDS } from '../../src/objects/kinds.ts';
 import type { Kind, Specs } from '../../src/objects/kinds.ts';
 import { createClientSecrets } from '../../src/store/client-secrets.ts';
 import type { Database } from '../../src/store/database.ts';
 import { createObjectStore, KeyTaken, ObjectMissing, StateMoved } from '../../src/store/objects.ts';
 import type { Mutation, ObjectStore } from '../../src/store/objects.ts';
+import type { TestDatabase } from '../support/databases.ts';
 import { withDatabases } from '../support/databases.ts';
+import { record, recordsOf } from './fixtures.ts';
 
 withDatabases('objects', (databases) => {
   describe('reading', () => {
@@ -310,6 +313,93 @@ withDatabases('objects', (databases) => {
     });
   });
 
+  describe('a change and its audit record', () => {
+    const changed = (version: number) => record('changed', { requestId: `change ${version}` });
+
+    test('are one: the record is there with the change, built from its state version', async () => {
+      const { db } = await databases.fresh();
+      const store = createObjectStore(db);
+      const { version } = await store.change([role('r')], { ...by('ann'), record: changed });
+      expect(await recordsOf(db)).toMatchObject([{ kind: 'changed', request_id: `change ${version}` }]);
+    });
+
+    test('a change that is refused leaves no record', async () => {
+      const { db } = await databases.fresh();
+      const store = createObjectStore(db);
+      const disable = { type: 'disable', kind: 'role', name: 'r' } as const;
+      await expect(store.change([disable], { ...by('ann'), record: changed })).rejects.toBeInstanceOf(ObjectMissing);
+      expect(await recordsOf(db)).toEqual([]);
+    });
+
+    test('a record that the database refuses undoes the change; once it takes it, the change works and is recorded', async () => {
+      const fresh = await databases.fresh();
+      const { db } = fresh;
+      const store = createObjectStore(db);
+      await store.change([role('r', 'before')], by('ann'));
+      const change = () => store.change([role('r', 'after'), role('new')], { ...by('ann'), record: changed });
+      const allowRecords = await refuseRecords(fresh);
+      await expect(change()).rejects.toThrow(Unavailable);
+      await expect(change()).rejects.toThrow('nothing was changed');
+      let reader = await store.current();
+      expect(reader.version).toBe(1);
+      expect((await reader.get('role', 'r'))?.spec.description).toBe('before');
+      expect(await reader.get('role', 'new')).toBeUndefined();
+      expect(await db.query('SELECT FROM object_change WHERE version > 1')).toEqual([]);
+      await allowRecords();
+      expect(await change()).toEqual({ version: 2 });
+      reader = await store.current();
+      expect((await reader.get('role', 'r'))?.spec.description).toBe('after');
+      expect(await recordsOf(db)).toMatchObject([{ kind: 'changed', request_id: 'change 2' }]);
+    });
+
+    test('a record that cannot be built, or whose place is taken, undoes the change', async () => {
+      const { db } = await databases.fresh();
+      const store = createObjectStore(db);
+      const unbuilt = () => {
+        throw new Error('no record');
+      };
+      await expect(store.change([role('r')], { ...by('ann'), record: unbuilt })).rejects.toThrow('no record');
+      const standing = record('changed');
+      await store.change([role('other')], { ...by('ann'), record: () => standing });
+      await expect(store.change([role('r')], { ...by('ann'), record: () => standing })).rejects.toThrow('in the place');
+      expect(await (await store.current()).get('role', 'r')).toBeUndefined();
+      expect(await recordsOf(db)).toHaveLength(1);
+    });
+
+    test('no secret is made or retired without its record; the record knows their ids', async () => {
+      const fresh = await databases.fresh();
+      const { db } = fresh;
+      const objects = createObjectStore(db);
+      const secrets = createClientSecrets(db, objects.feed);
+      await objects.change([client('agent')], by('ann'));
+      const { id, secret } = await secrets.add('agent');
+      const told: unknown[] = [];
+      const options = {
+        record: (change: { readonly version: number }) => {
+          told.push(change);
+          return changed(change.version);
+        },
+      };
+      const allowRecords = await refuseRecords(fresh);
+      await expect(secrets.add('agent', options)).rejects.toThrow(Unavailable);
+      await expect(secrets.retire('agent', id, options)).rejects.toThrow(Unavailable);
+      expect(await secrets.list('agent')).toMatchObject([{ id, retiredAtMs: null }]);
+      expect((await objects.current()).version).toBe(2);
+      expect(await secrets.verify('agent', secret)).toBe(true);
+      await allowRecords();
+      told.length = 0;
+      const second = await secrets.add('agent', options);
+      const third = await secrets.add('agent', options);
+      expect(await secrets.retire('agent', second.id, options)).toEqual([second.id]);
+      expect(told).toEqual([
+        { version: 3, added: second.id, retired: [] },
+        { version: 4, added: third.id, retired: [id] },
+        { version: 5, retired: [second.id] },
+      ]);
+      expect((await recordsOf(db)).map(({ request_id }) => request_id)).toEqual(['change 3', 'change 4', 'change 5']);
+    });
+  });
+
   describe('client secrets', () => {
     test('a new secret verifies on every node at once; nothing else does', async () => {
       const { node, secrets, objects } = await twoNodes(databases.fresh());
@@ -354,6 +444,31 @@ withDatabases('objects', (databases) => {
       expect(await secrets.list('agent')).toMatchObject([{ id, retiredAtMs: expect.any(Number) }]);
     });
 
+    test('all of a client are retired together, those of others stay; retiring none changes nothing', async () => {
+      const { node, secrets, objects } = await twoNodes(databases.fresh());
+      const made = [await secrets.add('agent'), await secrets.add('agent')];
+      const other = await secrets.add('other');
+      expect(await secrets.retire('agent', other.id)).toEqual([]);
+      expect(await secrets.retire('agent', 'not an id')).toEqual([]);
+      expect(await secrets.retire('agent', undefined)).toEqual(made.map(({ id }) => id).sort());
+      const { version } = await objects.current();
+      expect(await secrets.retire('agent', undefined)).toEqual([]);
+      expect((await objects.current()).version).toBe(version);
+      await expect(secrets.retire('unknown', undefined)).rejects.toBeInstanceOf(ObjectMissing);
+      await node.objects.current();
+      expect(await Promise.all(made.map(({ secret }) => node.secrets.verify('agent', secret)))).toEqual([false, false]);
+      expect(await node.secrets.verify('other', other.secret)).toBe(true);
+    });
+
+    test('adding and retiring at the same moment never lock each other out', async () => {
+      const { secrets } = await twoNodes(databases.fresh());
+      await Promise.all(
+        Array.from({ length: 12 }, (_, index) =>
+          index % 2 === 0 ? secrets.add('agent') : secrets.retire('agent', undefined),
+        ),
+      );
+    });
+
     test('many added at once leave two valid ones', async () => {
       const { secrets, objects } = await twoNodes(databases.fresh());
       const made = await Promise.all(Array.from({ length: 8 }, () => secrets.add('agent')));
@@ -394,6 +509,18 @@ async function twoNodes(fresh: Promise<{ db: Database; anotherNode: () => Promis
     secrets: createClientSecrets(db, objects.feed),
     node: { objects: otherObjects, secrets: createClientSecrets(other, otherObjects.feed) },
   };
+}
+
+/** From now on the database takes no record; what is returned ends that. */
+async function refuseRecords({ asRole }: TestDatabase): Promise<() => Promise<unknown>> {
+  await asRole(undefined, async (owner) => {
+    await owner.query(`CREATE FUNCTION refuse_record() RETURNS trigger LANGUAGE plpgsql
+      AS $$ BEGIN RAISE EXCEPTION 'no records today'; END $$`);
+    await owner.query(
+      'CREATE TRIGGER refuse BEFORE INSERT ON audit_record FOR EACH ROW EXECUTE FUNCTION refuse_record()',
+    );
+  });
+  return () => asRole(undefined, (owner) => owner.query('DROP TRIGGER refuse ON audit_record'));
 }
 
 function by(author: string): Parameters<ObjectStore['change']>[1] {

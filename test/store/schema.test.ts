@@ -12,8 +12,10 @@ import { withDatabases } from '../support/databases.ts';
 import { committer, issue, record, recordsOf, silentLogger } from './fixtures.ts';
 
 withDatabases('schema', (databases) => {
-  /** For what PGlite does not have: other processes, other users, other databases. */
-  const serverTest = test.skipIf(databases.engine === 'pglite');
+  /** For what PGlite does not have (other processes, users, databases): there, there is no such test. */
+  const serverTest = (name: string, work: () => Promise<void>): void => {
+    if (databases.engine !== 'pglite') test(name, work);
+  };
   const serverUrl = async () => {
     const source = await databases.source();
     if (source.engine === 'pglite') throw new Error('PGlite has no URL');
@@ -112,6 +114,39 @@ withDatabases('schema', (databases) => {
       expect(await recordsOf(db)).toHaveLength(1);
       await db.close();
     });
+
+    serverTest(
+      'the service works as a user that owns nothing, which taking its role off gives no right to records',
+      async () => {
+        const source = { engine: 'postgresql', url: await serverUrl() } as const;
+        const owned = await openDatabase({ source, migrate: true, logger: silentLogger });
+        const user = `app_${Date.now()}`;
+        await withClient(source.url, async (client) => {
+          await client.query(`CREATE ROLE ${user} LOGIN PASSWORD 'p'`);
+          await client.query(`GRANT ${RUNTIME_ROLE} TO ${user}`);
+        });
+        const url = new URL(source.url);
+        url.username = user;
+        url.password = 'p';
+        const app = await openDatabase({
+          source: { ...source, url: url.toString() },
+          migrate: false,
+          logger: silentLogger,
+        });
+        await committer(app).commit(issue());
+        const deleteAsUser = (db: Database) =>
+          db.transaction(async (q) => {
+            await q.query('SET ROLE NONE');
+            await q.query('DELETE FROM audit_record');
+          });
+        await expect(deleteAsUser(app)).rejects.toMatchObject({ sqlstate: '42501' });
+        expect(await recordsOf(app)).toHaveLength(1);
+        // Why it must not be the owner.
+        await deleteAsUser(owned);
+        expect(await recordsOf(owned)).toEqual([]);
+        await Promise.all([app.close(), owned.close()]);
+      },
+    );
 
     serverTest('a tenant is a schema: two in one database know nothing of each other', async () => {
       const source = { engine: 'postgresql', url: await serverUrl() } as const;

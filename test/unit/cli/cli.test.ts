@@ -151,14 +151,22 @@ describe('the program', () => {
     expect(await run('--version')).toEqual({ code: 0, out: '1.2.3\n', err: '' });
   });
 
-  test.each(['', 'nonsense', 'apply', 'client', 'client secret', 'client secret planner', 'client secret retire', 'client secret list --out x', 'schema nothing', 'client list --limit none'])(
-    'wrong usage (%s) exits with 2',
-    async (args) => {
-      const { code, err } = await run(args);
-      expect(code).toBe(2);
-      expect(err).not.toContain('    at ');
-    },
-  );
+  test.each([
+    '',
+    'nonsense',
+    'apply',
+    'client',
+    'client secret',
+    'client secret planner',
+    'client secret retire',
+    'client secret list --out x',
+    'schema nothing',
+    'client list --limit none',
+  ])('wrong usage (%s) exits with 2', async (args) => {
+    const { code, err } = await run(args);
+    expect(code).toBe(2);
+    expect(err).not.toContain('    at ');
+  });
 
   test('wrong settings exit with 2, one line for each, before anything is opened', async () => {
     writeFileSync(join(cwd, 'cambist.yaml'), 'issuer: http://sts.example.com\nlog_level: loud\n');
@@ -321,7 +329,17 @@ describe('nouns', () => {
   });
 
   test('R23: names from outside cannot write to the terminal', async () => {
-    await run('subject disable "corp:\u001b[2Jx\u202e"');
+    // Of an older version: subjects that are registered today have no such name.
+    const name = 'corp:\u001b[2Jx\u202e';
+    const spec = { issuer: 'corp', sub: name.slice(5), roles: [], demo: false };
+    store.objects.set(`subject ${name}`, {
+      kind: 'subject',
+      name,
+      spec,
+      disabled: true,
+      version: 1,
+      origin: 'command',
+    });
     const { out } = await run('subject list');
     expect(out).toContain('corp:\\u001b[2Jx\\u202e');
     expect(out).not.toContain('\u001b');
@@ -381,7 +399,10 @@ describe('client secret', () => {
       { id: 'aaa', created_at: '1970-01-01T00:00:00.000Z', retired_at: '1970-01-01T00:00:01.000Z' },
       { id: 'bbb', created_at: '1970-01-01T00:00:02.000Z', retired_at: null },
     ]);
-    expect(await run('client secret list nobody')).toMatchObject({ code: 1, err: 'cambist: there is no client nobody\n' });
+    expect(await run('client secret list nobody')).toMatchObject({
+      code: 1,
+      err: 'cambist: there is no client nobody\n',
+    });
   });
 
   test('is retired by its id, or all of them; what was retired already is said and not recorded', async () => {
@@ -395,7 +416,9 @@ describe('client secret', () => {
     });
     expect((await run('client secret retire planner')).out).toBe('Retired 2 secrets of planner: aaa, ccc.\n');
     expect(await run('client secret retire planner')).toMatchObject({ code: 0, out: 'planner has no valid secret.\n' });
-    expect(recorded.map(({ changes, secrets_retired, state_version }) => [changes, secrets_retired, state_version])).toEqual(
+    expect(
+      recorded.map(({ changes, secrets_retired, state_version }) => [changes, secrets_retired, state_version]),
+    ).toEqual(
       [['bbb'], ['aaa', 'ccc']].map((ids) => [[{ action: 'retire_secret', kind: 'client', name: 'planner' }], ids, 8]),
     );
   });

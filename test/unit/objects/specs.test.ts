@@ -9,7 +9,9 @@ const issuer = { name: 'corp', issuer: 'https://idp.example' };
 const client = { id: 'agent', auth: ['client_secret_basic'] };
 
 /** The path of each fault. */
-function faultsOf(schema: { safeParse(value: unknown): { error?: { issues: { path: PropertyKey[] }[] } | undefined } }) {
+function faultsOf(schema: {
+  safeParse(value: unknown): { error?: { issues: { path: PropertyKey[] }[] } | undefined };
+}) {
   return (value: unknown) => schema.safeParse(value).error?.issues.map(({ path }) => path.join('.')) ?? [];
 }
 const faults = {
