@@ -125,7 +125,7 @@ export function createPublicServer(parts: ServerParts): Server {
 }
 
 /** How long a caller with an open connection is given to send its next request and be told that it is the last. */
-const LAST_REQUEST_MS = 5_000;
+const LAST_REQUEST_MS = 2_000;
 const ACCEPT_QUEUED_MS = 250;
 
 /**
