@@ -124,12 +124,13 @@ async function verifyOwn(
 
   const scopesAt = await servedScopes(parts, role, own, client, registry);
   if (isRefusal(scopesAt)) return scopesAt;
-  // Who asked for it is not always in its chain (impersonation), and takes part in nothing once disabled.
-  const requester = await registry.client(own.clientId);
-  if (requester === undefined || requester.disabled) return refuse('chain_member_disabled', { client: own.clientId });
   const party = await findParty(own.subject, registry, parts.issuer);
   // Its trusted issuer or client was removed since: what it vouched for is worth nothing now.
   if (party === undefined) return refuse(`${role}_disabled`);
+  // Who asked for it is not always in its chain (impersonation), and takes part in nothing once disabled.
+  const requester = await registry.client(own.clientId);
+  if (requester === undefined || requester.disabled)
+    return refuse(party.disabled ? `${role}_disabled` : 'chain_member_disabled', { client: own.clientId });
   const issued = await parts.findIssued(own.jti, party);
   if (issued === undefined) return refuse(`${role}_token_unknown`);
   return made({

@@ -150,14 +150,16 @@ describe('R8 may_act says who may act (RFC 8693 §4.4)', () => {
     const ours = company.cambist.issuer;
     for (const may_act of [
       { sub: 'agent', iss: ours },
-      { client_id: 'agent' },
+      { iss: ours, client_id: 'agent' },
       { sub: 'agent', iss: ours, client_id: 'agent' },
     ])
       expect(expectGranted(await withClaims({ may_act })).act.sub).toBe('agent');
     const mismatch = bad('may_act_mismatch');
     for (const may_act of [
       { sub: 'second', iss: ours },
-      { client_id: 'second' },
+      { iss: ours, client_id: 'second' },
+      // Without `iss` it is a name of the token's issuer.
+      { client_id: 'agent' },
       { sub: 'agent', iss: ours, client_id: 'second' },
       { sub: 'second', iss: ours, client_id: 'agent' },
     ])
