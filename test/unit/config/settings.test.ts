@@ -19,7 +19,7 @@ function parse({ yaml, env = {}, files = {} }: Given): Settings | string[] {
     document,
     environment: env,
     fileFolder: '/etc/cambist',
-    cwd: '/work',
+    cwd: '/srv',
     hostName: 'node-7',
     readSecret: (path) => (files[path] === undefined ? { failure: 'ENOENT' } : { text: files[path] }),
   });
@@ -47,10 +47,10 @@ describe('defaults', () => {
       database: {
         kind: 'embedded',
         schema: 'cambist',
-        folder: '/work/.cambist',
-        dataFolder: '/work/.cambist/data',
-        keyFile: '/work/.cambist/kek',
-        socketPath: '/work/.cambist/cambist.sock',
+        folder: '/srv/.cambist',
+        dataFolder: '/srv/.cambist/data',
+        keyFile: '/srv/.cambist/kek',
+        socketPath: '/srv/.cambist/cambist.sock',
       },
       keyEncryptionKey: undefined,
       logLevel: 'info',
@@ -61,7 +61,7 @@ describe('defaults', () => {
 
   test('a data_dir of the file is relative to the file, one of the environment to the working folder', () => {
     expect(settings({ yaml: 'data_dir: here' }).database).toMatchObject({ folder: '/etc/cambist/here' });
-    expect(settings({ yaml: 'log_level: warn' }).database).toMatchObject({ folder: '/work/.cambist' });
+    expect(settings({ yaml: 'log_level: warn' }).database).toMatchObject({ folder: '/srv/.cambist' });
     expect(settings({ yaml: 'data_dir: here', env: { CAMBIST_DATA_DIR: 'there' } }).database).toMatchObject({
       folder: '/work/there',
     });
