@@ -63,7 +63,7 @@ describe('defaults', () => {
     expect(settings({ yaml: 'data_dir: here' }).database).toMatchObject({ folder: '/etc/cambist/here' });
     expect(settings({ yaml: 'log_level: warn' }).database).toMatchObject({ folder: '/srv/.cambist' });
     expect(settings({ yaml: 'data_dir: here', env: { CAMBIST_DATA_DIR: 'there' } }).database).toMatchObject({
-      folder: '/work/there',
+      folder: '/srv/there',
     });
   });
 
@@ -228,7 +228,7 @@ describe('key_encryption_key', () => {
     expect(Buffer.from(given.keyEncryptionKey ?? []).toString('base64')).toBe(KEY);
     expect(given.demoRefusedBecause).toBe('database.url is set: a shared database holds no demo objects');
     const env = { CAMBIST_KEY_ENCRYPTION_KEY: 'file:kek.txt' };
-    expect(settings({ yaml: SHARED, env, files: { '/work/kek.txt': KEY } }).keyEncryptionKey).toHaveLength(32);
+    expect(settings({ yaml: SHARED, env, files: { '/srv/kek.txt': KEY } }).keyEncryptionKey).toHaveLength(32);
   });
 
   test('a file that cannot be read is one fault', () => {
