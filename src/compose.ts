@@ -5,26 +5,24 @@
 import { readFileSync } from 'node:fs';
 import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { v7 as uuidv7 } from 'uuid';
-import { openPerson, sealPerson } from './audit/personal.ts';
+import { sealPerson } from './audit/personal.ts';
 import type { PersonalFields } from './audit/personal.ts';
-import { canonicalBytes, RECORD_VERSION } from './audit/record.ts';
-import type { RecordKind, RecordRow, SealedPerson } from './audit/record.ts';
+import type { RecordRow } from './audit/record.ts';
 import { createAuthenticator } from './clients/authenticate.ts';
 import { systemClock } from './core/clock.ts';
 import type { Clock } from './core/clock.ts';
 import type { Logger } from './core/log.ts';
 import type { Principal } from './core/principal.ts';
 import { PATHS } from './core/protocol.ts';
+import { createBareRecords } from './exchange/bare-records.ts';
 import { createDecider } from './exchange/decision.ts';
 import { createDispatch } from './exchange/dispatch.ts';
 import type { Grant } from './exchange/grant.ts';
 import { clientCredentialsGrant } from './exchange/grants/client-credentials.ts';
 import { tokenExchangeGrant } from './exchange/grants/token-exchange.ts';
 import { createNoise } from './exchange/noise.ts';
-import type { Party } from './exchange/party.ts';
 import { createPresentedVerifier } from './exchange/presented.ts';
-import type { IssuedToken } from './exchange/presented.ts';
+import { createIssuedTokenFinder, openPersons } from './exchange/recorder.ts';
 import { createRoad } from './exchange/road.ts';
 import type { Phase } from './exchange/road.ts';
 import { createPublicServer, drainServer } from './http/server.ts';
@@ -38,7 +36,6 @@ import type { Database } from './store/database.ts';
 import { createEnvelope } from './store/envelope.ts';
 import { openInstance } from './store/instance.ts';
 import { createIssuedTokens } from './store/issued.ts';
-import type { IssuedTokens } from './store/issued.ts';
 import { ensureAuditPartitions } from './store/migrate.ts';
 import { createObjectStore } from './store/objects.ts';
 import { createPersonKeys } from './store/persons.ts';
@@ -104,7 +101,7 @@ export async function composeService(parts: ServiceParts): Promise<Service> {
   const ring = await openKeyRing({ store: createSigningKeys(database), envelope, clock, logger });
   const fetcher = createFetcher({ clock, logger });
   const keySets = createKeySets({ fetcher, clock, logger });
-  const bare = bareRows(nodeName, clock);
+  const bare = createBareRecords(nodeName, clock);
   const committer = createCommitter({
     db: database,
     clock,
@@ -136,7 +133,7 @@ export async function composeService(parts: ServiceParts): Promise<Service> {
       clock,
       keySets,
       ownKeys: (kid) => ring.verification(kid),
-      findIssued: issuedTokenFinder(createIssuedTokens(database), persons),
+      findIssued: createIssuedTokenFinder(createIssuedTokens(database), persons),
     }),
     decide: createDecider(createPolicyEngine()),
     signingKey: (algorithm) => ring.signing(algorithm),
@@ -187,95 +184,6 @@ export async function composeService(parts: ServiceParts): Promise<Service> {
 
 /** From `src/` and from `dist/src/` alike: the package's root has it. */
 const OPENAPI_PATH = import.meta.url.includes('/dist/src/') ? '../../openapi.yaml' : '../openapi.yaml';
-
-/** What was remembered of a token of ours; the claims of its person are sealed under that person's key. */
-function issuedTokenFinder(
-  issued: IssuedTokens,
-  persons: PersonKeys,
-): (jti: string, subject: Party) => Promise<IssuedToken | undefined> {
-  return async (jti, subject) => {
-    const row = await issued.find(jti);
-    if (row === undefined) return undefined;
-    if (row.subjectClaims === null) return { ancestors: row.ancestors, claims: { groups: [] } };
-    const ref = await persons.find(subject.principal);
-    const key = ref === undefined ? undefined : await persons.open(ref);
-    // The person was erased since: nobody acts for them any more.
-    if (ref === undefined || key === undefined) return undefined;
-    try {
-      const { groups = [], email, name } = openPerson({ ref, key }, jti, row.subjectClaims);
-      return {
-        ancestors: row.ancestors,
-        claims: { groups, ...(email === undefined ? {} : { email }), ...(name === undefined ? {} : { name }) },
-      };
-    } catch {
-      // Sealed under an earlier key: erased, and seen again since.
-      return undefined;
-    }
-  };
-}
-
-/** Records that belong to no request of their own. */
-function bareRows(node: string, clock: Clock) {
-  const row = (
-    kind: RecordKind,
-    place: { readonly id: string; readonly recordedAtMs: number },
-    fields: Readonly<Record<string, unknown>>,
-    like?: RecordRow,
-    sealed: readonly SealedPerson[] = [],
-  ): RecordRow => {
-    const { id, recordedAtMs } = place;
-    const requestId = like?.requestId ?? id;
-    const time = new Date(recordedAtMs).toISOString();
-    return {
-      id,
-      recordedAtMs,
-      kind,
-      reason: null,
-      requestId,
-      clientId: like?.clientId ?? null,
-      resources: like?.resources ?? [],
-      jti: kind === 'undelivered' ? (like?.jti ?? null) : null,
-      persons: like?.persons ?? sealed.map(({ ref }) => ref),
-      canonical: canonicalBytes({
-        v: RECORD_VERSION,
-        id,
-        time,
-        kind,
-        request_id: requestId,
-        node,
-        ...fields,
-        persons: sealed,
-      }),
-    };
-  };
-  const newPlace = () => ({ id: uuidv7(), recordedAtMs: clock.nowMs() });
-  return {
-    /** Stands in for a record that was never committed, in its place: its request was answered 503. */
-    failed: (original: RecordRow) => row('failed', original, { meant: original.kind }, original),
-    /** Follows a record whose answer never reached its caller. */
-    undelivered: (original: RecordRow) =>
-      row('undelivered', newPlace(), { of: original.id, jti: original.jti }, original),
-    changed: (change: Readonly<Record<string, unknown>>, seal: (recordId: string) => readonly SealedPerson[]) => {
-      const place = newPlace();
-      return row('changed', place, { change }, undefined, seal(place.id));
-    },
-  };
-}
-
-async function openPersons(
-  persons: PersonKeys,
-  row: { readonly id: string; readonly canonical: Uint8Array },
-): Promise<readonly (PersonalFields & { readonly ref: string })[]> {
-  const body = JSON.parse(new TextDecoder().decode(row.canonical)) as {
-    persons?: readonly { ref: string; sealed: string }[];
-  };
-  const opened: (PersonalFields & { ref: string })[] = [];
-  for (const { ref, sealed } of body.persons ?? []) {
-    const key = await persons.open(ref);
-    if (key !== undefined) opened.push({ ref, ...openPerson({ ref, key }, row.id, sealed) });
-  }
-  return opened;
-}
 
 function listen(server: Server, host: string, port: number): Promise<AddressInfo> {
   return new Promise((resolve, reject) => {

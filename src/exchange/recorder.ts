@@ -5,13 +5,15 @@
 import { v7 as uuidv7 } from 'uuid';
 import { canonicalBytes, RECORD_VERSION } from '../audit/record.ts';
 import type { RecordKind, RecordRow, SealedPerson } from '../audit/record.ts';
-import { sealPerson } from '../audit/personal.ts';
+import { openPerson, sealPerson } from '../audit/personal.ts';
 import type { PersonalFields, PersonKey } from '../audit/personal.ts';
 import type { AuthenticatedClient } from '../clients/authenticate.ts';
 import { principalKey } from '../core/principal.ts';
 import type { Principal } from '../core/principal.ts';
 import type { Refusal } from '../core/refusal.ts';
 import type { Party as PolicyParty } from '../policy/engine.ts';
+import type { IssuedTokens } from '../store/issued.ts';
+import type { PersonKeys } from '../store/persons.ts';
 import type { Actor } from '../tokens/chain.ts';
 import type { Arrival } from './arrival.ts';
 import type { DecisionTrace } from './decision.ts';
@@ -20,7 +22,7 @@ import type { Dispatched } from './dispatch.ts';
 import type { MintedToken } from './mint.ts';
 import { named } from './named.ts';
 import type { Party, PartyClaims } from './party.ts';
-import type { VerifiedToken } from './presented.ts';
+import type { IssuedToken, VerifiedToken } from './presented.ts';
 import type { Target } from './target.ts';
 
 /** What is known so far; each step adds its own. */
@@ -219,4 +221,46 @@ function rolesOfClients(
 
 function tokenForm({ claims, kid }: MintedToken) {
   return { jti: claims.jti, kid, aud: claims.aud, scope: claims.scope ?? null, iat: claims.iat, exp: claims.exp };
+}
+
+/** The personal fields of a record, of those who were not erased since. */
+export async function openPersons(
+  persons: PersonKeys,
+  row: { readonly id: string; readonly canonical: Uint8Array },
+): Promise<readonly (PersonalFields & { readonly ref: string })[]> {
+  const body = JSON.parse(new TextDecoder().decode(row.canonical)) as {
+    persons?: readonly { ref: string; sealed: string }[];
+  };
+  const opened: (PersonalFields & { ref: string })[] = [];
+  for (const { ref, sealed } of body.persons ?? []) {
+    const key = await persons.open(ref);
+    if (key !== undefined) opened.push({ ref, ...openPerson({ ref, key }, row.id, sealed) });
+  }
+  return opened;
+}
+
+/** What was remembered of a token of ours; the claims of its person are sealed under that person's key. */
+export function createIssuedTokenFinder(
+  issued: IssuedTokens,
+  persons: PersonKeys,
+): (jti: string, subject: Party) => Promise<IssuedToken | undefined> {
+  return async (jti, subject) => {
+    const row = await issued.find(jti);
+    if (row === undefined) return undefined;
+    if (row.subjectClaims === null) return { ancestors: row.ancestors, claims: { groups: [] } };
+    const ref = await persons.find(subject.principal);
+    const key = ref === undefined ? undefined : await persons.open(ref);
+    // The person was erased since: nobody acts for them any more.
+    if (ref === undefined || key === undefined) return undefined;
+    try {
+      const { groups = [], email, name } = openPerson({ ref, key }, jti, row.subjectClaims);
+      return {
+        ancestors: row.ancestors,
+        claims: { groups, ...(email === undefined ? {} : { email }), ...(name === undefined ? {} : { name }) },
+      };
+    } catch {
+      // Sealed under an earlier key: erased, and seen again since.
+      return undefined;
+    }
+  };
 }
