@@ -13,7 +13,7 @@ import type { TestCambist } from '../support/cambist.ts';
 import { startPostgres, withPostgres } from '../support/databases.ts';
 import type { PostgresCluster } from '../support/databases.ts';
 import type { TokenAnswer } from '../support/token-client.ts';
-import { bearer, CALENDAR, expectGranted, requestIdOf, startCompany, TYPE } from './company.ts';
+import { bearer, CALENDAR, NOTES, expectGranted, requestIdOf, startCompany, TYPE } from './company.ts';
 import type { Caller, Company } from './company.ts';
 
 interface Row {
@@ -36,6 +36,19 @@ async function prepareHop(company: Company) {
     resource: CALENDAR,
   };
   return (caller: Caller) => company.exchange(form, { ...caller, as: 'notes-server' });
+}
+
+/** A token two hops on: `agent` is in its chain, and did not ask for it. */
+async function prepareSecondHop(company: Company) {
+  const second = await (await prepareHop(company))({});
+  expectGranted(second);
+  const form = {
+    subject_token: second.body.access_token,
+    subject_token_type: `${TYPE}access_token`,
+    resource: NOTES,
+    scope: 'notes:write',
+  };
+  return (caller: Caller) => company.exchange(form, { ...caller, as: 'calendar-server' });
 }
 
 const ROWS: readonly Row[] = [
@@ -94,7 +107,7 @@ const ROWS: readonly Row[] = [
     name: 'agent',
     error: 'invalid_request',
     reason: 'chain_member_disabled',
-    prepare: prepareHop,
+    prepare: prepareSecondHop,
   },
   {
     what: 'the trusted issuer of an earlier actor',
