@@ -15,7 +15,9 @@ if (name === undefined || !names.includes(name)) {
 }
 process.chdir(root);
 await prepare({});
-const tsc = spawnSync(process.execPath, ['node_modules/typescript/bin/tsc', '-p', '.'], { stdio: 'inherit' });
+const tsc = spawnSync(process.execPath, ['node_modules/typescript/bin/tsc', '-p', '.', '--incremental', 'false'], {
+  stdio: 'inherit',
+});
 const script = fileURLToPath(new URL(`../../dist/test/bench/${name}.js`, import.meta.url));
 if (tsc.status !== 0 && !existsSync(script)) process.exit(1);
 process.exitCode = spawnSync(process.execPath, [script, ...args], { stdio: 'inherit' }).status ?? 1;
