@@ -91,6 +91,10 @@ export function createRehearsal(parts: {
 
 async function subjectOf(question: RehearsalQuestion, client: Party, registry: Registry, ourIssuer: string) {
   const chain = question.chain.map((clientId) => ({ issuer: ourIssuer, sub: clientId, clientId }));
+  for (const clientId of question.chain) {
+    const member = await registry.client(clientId);
+    if (member === undefined || member.disabled) return refuse('chain_member_disabled', { client: clientId });
+  }
   if (question.subject === undefined) return { party: client, claims: NO_CLAIMS, chain, ancestors: [] };
   const { issuerName, sub, claims } = question.subject;
   const issuer = await registry.issuerByName(issuerName);
@@ -110,5 +114,7 @@ async function heldScopes(
   if (resource === undefined) return refuse('target_unknown', { target: question.via.resource });
   if (!resource.spec.served_by.includes(question.clientId))
     return refuse('subject_token_not_meant_for_client', { resource: resource.name });
-  return [{ resource, scopes: question.via.scopes, origin: 'own-token' }];
+  if (resource.disabled) return refuse('subject_token_not_meant_for_client', { resource: resource.name });
+  const scopes = question.via.scopes.filter((scope) => Object.hasOwn(resource.spec.scopes, scope));
+  return [{ resource, scopes, origin: 'own-token' }];
 }

@@ -536,6 +536,9 @@ describe('policy check', () => {
       'policy check --objects company.yaml --issuer https://sts.example.com --client notes-server --subject corp:alice --actor planner --resource https://files.example.com/mcp --scope files:read';
     expect((await run(`${hop} --via notes=notes:write`)).out).toMatch(/^REFUSED/);
     expect((await run(`${hop} --via notes=notes:read`)).out).toContain('scope files:read: denied');
+    expect((await run(`${hop.replace('--actor planner', '--actor nobody')} --via notes=notes:read`)).out).toContain(
+      'chain_member_disabled',
+    );
   });
 
   test.each([
