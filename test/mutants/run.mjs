@@ -9,12 +9,14 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { prepare } from '../../deploy/prepare.mjs';
 import { mutants } from './mutants.mjs';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const PARALLEL = 2;
 const TIMEOUT_MS = 180_000;
 
+await prepare();
 const wanted = process.argv.slice(2);
 const chosen = wanted.length === 0 ? mutants : mutants.filter((mutant) => wanted.includes(mutant.id));
 for (const id of wanted) if (!mutants.some((mutant) => mutant.id === id)) throw new Error(`no mutant ${id}`);
