@@ -36,6 +36,9 @@ export function delegate(
 ): Delegation | Refusal {
   // The actor of an actor token with a history of its own would be lost in ours, or ours in it.
   if (actorToken !== undefined && actorToken.chain.length > 0) return refuse('chain_invalid', { chain: 'actor_token' });
+  // Before self is told apart: its loops add no level either.
+  const lineage = Math.max(subject.ancestors.length, actorToken?.ancestors.length ?? 0);
+  if (lineage >= MAX_ANCESTORS) return refuse('chain_too_deep', { limit: 'ancestors' });
   const actor = actorToken ?? { party: client, claims: { groups: [] } };
   const actAs = !samePrincipal(actor.party.principal, client.principal);
   const common = { subject: subject.party, subjectClaims: subject.claims, actAs };
@@ -47,7 +50,6 @@ export function delegate(
   const again = current !== undefined && samePrincipal(current, actor.party.principal);
   const chain = again ? subject.chain : [actorOf(actor.party), ...subject.chain];
   if (chain.length > MAX_CHAIN_DEPTH) return refuse('chain_too_deep', { depth: chain.length });
-  if (subject.ancestors.length >= MAX_ANCESTORS) return refuse('chain_too_deep', { limit: 'ancestors' });
   if (JSON.stringify(writeChain(chain)).length > MAX_ACT_BYTES) return refuse('chain_too_deep', { limit: 'bytes' });
   return {
     ...common,

@@ -1002,7 +1002,7 @@ export const mutants = [
   {
     id: 'R8-lineage-bounded',
     file: 'src/exchange/delegation.ts',
-    find: 'subject.ancestors.length >= MAX_ANCESTORS',
+    find: 'lineage >= MAX_ANCESTORS',
     replace: 'false',
     tests: 'test/security/stale-authority',
     title: 'R8 ',
