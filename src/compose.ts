@@ -3,7 +3,6 @@
  * process, tests run it in theirs.
  */
 import { readFileSync } from 'node:fs';
-import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { sealPerson } from './audit/personal.ts';
 import type { PersonalFields } from './audit/personal.ts';
@@ -25,8 +24,13 @@ import { createPresentedVerifier } from './exchange/presented.ts';
 import { createIssuedTokenFinder, openPersons } from './exchange/recorder.ts';
 import { createRoad } from './exchange/road.ts';
 import type { Phase } from './exchange/road.ts';
-import { createPublicServer, drainServer } from './http/server.ts';
-import { openKeyRing } from './keys/ring.ts';
+import { adminRoutes } from './http/admin-server.ts';
+import { createApplication, openListener } from './http/listener.ts';
+import type { Listener } from './http/listener.ts';
+import { routes } from './http/server.ts';
+import { createSourceOf } from './http/source-address.ts';
+import type { CertificateFiles } from './http/tls.ts';
+import { openKeyRing, RING_ALGORITHMS } from './keys/ring.ts';
 import { createFetcher } from './net/fetcher.ts';
 import { registryOf } from './objects/registry.ts';
 import { createPolicyEngine } from './policy/engine.ts';
@@ -41,7 +45,9 @@ import { createObjectStore } from './store/objects.ts';
 import { createPersonKeys } from './store/persons.ts';
 import type { PersonKeys } from './store/persons.ts';
 import { createRecordReader } from './store/records.ts';
+import { createRevocations } from './store/revocations.ts';
 import { createSigningKeys } from './store/signing-keys.ts';
+import { createHeartbeat } from './status/heartbeat.ts';
 import { createKeySets } from './trust/key-sets.ts';
 
 /** Every grant there is. A further one is a file in `exchange/grants/` and a name here. */
@@ -61,10 +67,22 @@ export interface ServiceParts {
   readonly clock?: Clock;
   /** Told what each step of the road cost. */
   readonly observe?: (phase: Phase, durationMs: number) => void;
+  /** CIDR ranges whose `X-Forwarded-For` is believed; default none. */
+  readonly trustedProxies?: readonly string[];
+  /** Beyond it this node is not ready; default 2000. */
+  readonly clockSkewLimitMs?: number;
+}
+
+/** Where a listener is. */
+export interface ListenAt {
+  readonly host: string;
+  /** 0 = a free one. */
+  readonly port: number;
+  /** Absent = plain HTTP. */
+  readonly tls?: CertificateFiles | undefined;
 }
 
 export interface Service {
-  readonly server: Server;
   readonly objects: ReturnType<typeof createObjectStore>;
   readonly clientSecrets: ReturnType<typeof createClientSecrets>;
   readonly records: ReturnType<typeof createRecordReader>;
@@ -76,9 +94,19 @@ export interface Service {
     readonly id: string;
     readonly canonical: Uint8Array;
   }): Promise<readonly (PersonalFields & { readonly ref: string })[]>;
-  listen(host: string, port: number): Promise<AddressInfo>;
-  /** Lets what is in flight finish, records the rest, closes everything but the database. */
-  stop(): Promise<void>;
+  /** What says whether this node is ready, and why not. */
+  readonly health: Pick<Heartbeat, 'readiness' | 'clockSkewMs'>;
+  listen(host: string, port: number, tls?: CertificateFiles): Promise<AddressInfo>;
+  listenAdmin(host: string, port: number, tls?: CertificateFiles): Promise<AddressInfo>;
+  /** Looks at the files of certificates now, not at the next turn. */
+  reloadCertificates(): void;
+  /** NumericDate of the end of each certificate in use, by listener. */
+  certificateExpiries(): Readonly<Partial<Record<'public' | 'admin', number>>>;
+  /**
+   * Says "not ready" and serves on for so long, then lets what is in flight finish, records the rest, closes everything
+   * but the database. The admin listener ends last.
+   */
+  stop(options?: { readonly graceMs?: number }): Promise<void>;
 }
 
 /** Builds a service over a database that is open and migrated. */
@@ -97,6 +125,8 @@ export async function composeService(parts: ServiceParts): Promise<Service> {
 
   const objects = createObjectStore(database);
   const clientSecrets = createClientSecrets(database, objects.feed);
+  const revocations = createRevocations(database);
+  const findRevocation: typeof revocations.find = (facts, state) => revocations.find(facts, state);
   const persons = createPersonKeys({ db: database, envelope, instance });
   const ring = await openKeyRing({ store: createSigningKeys(database), envelope, clock, logger });
   const fetcher = createFetcher({ clock, logger });
@@ -126,6 +156,7 @@ export async function composeService(parts: ServiceParts): Promise<Service> {
       secrets: clientSecrets,
       keySets,
       clock,
+      findRevocation,
     }),
     dispatch: createDispatch(GRANTS),
     verifyPresented: createPresentedVerifier({
@@ -134,10 +165,12 @@ export async function composeService(parts: ServiceParts): Promise<Service> {
       keySets,
       ownKeys: (kid) => ring.verification(kid),
       findIssued: createIssuedTokenFinder(createIssuedTokens(database), persons),
+      findRevocation,
     }),
     decide: createDecider(createPolicyEngine()),
     signingKey: (algorithm) => ring.signing(algorithm),
     keyFor: (principal) => persons.keyFor(principal),
+    findRevocation,
     commit: (commitment) => committer.commit(commitment),
     noise,
     observe: parts.observe ?? (() => undefined),

@@ -7,7 +7,7 @@ import { PATHS } from '../core/protocol.ts';
 import { issValues } from '../objects/issuer.ts';
 import { subjectName } from '../objects/kinds.ts';
 import type { Kind, ObjectKey, Specs } from '../objects/kinds.ts';
-import { canonicalTarget } from '../objects/names.ts';
+import { canonicalTarget } from '../core/uri.ts';
 import type { Resource } from '../objects/resource.ts';
 import { nounOf } from './objects-file.ts';
 import type { Complain } from './objects-file.ts';

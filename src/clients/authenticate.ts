@@ -12,11 +12,12 @@ import { isRefusal, refuse } from '../core/refusal.ts';
 import type { Refusal } from '../core/refusal.ts';
 import type { AuthMethod } from '../objects/client.ts';
 import type { StoredObject } from '../objects/kinds.ts';
-import type { Registry } from '../objects/registry.ts';
+import type { Registry, StateSeen } from '../objects/registry.ts';
 import { checkTimes, readAudience, tokenIdentity } from '../tokens/claims.ts';
 import { decodeCompact, normalizeTyp } from '../tokens/compact.ts';
 import type { UnverifiedJwt } from '../tokens/compact.ts';
 import { isFault } from '../tokens/fault.ts';
+import type { Predicate, TokenFacts } from '../tokens/revocation.ts';
 import type { Fault } from '../tokens/fault.ts';
 import { verifySignature } from '../tokens/verify.ts';
 import { readSubject } from '../trust/claim-mapping.ts';
@@ -62,6 +63,8 @@ export interface AuthenticatorParts {
   readonly secrets: SecretVerifier;
   readonly keySets: KeySets;
   readonly clock: Clock;
+  /** The revocation that hits such a token, if there is one. */
+  findRevocation(facts: TokenFacts, state: StateSeen): Promise<Predicate | undefined>;
 }
 
 export type Authenticate = (
@@ -137,6 +140,14 @@ async function bySelfSigned(
     id: tokenIdentity(clientId, verified.claims),
     expiresAtSeconds: times.exp + MARK_SKEW_SECONDS,
   };
+  const facts: TokenFacts = {
+    ...NO_FACTS,
+    identities: [mark.id],
+    clients: [clientId],
+    issuedAtSeconds: times.iat ?? times.exp - MAX_ASSERTION_LIFETIME_SECONDS,
+  };
+  if ((await parts.findRevocation(facts, registry.state)) !== undefined)
+    return refuse('client_assertion_invalid', { fault: 'revoked', client: clientId });
   return made(client, 'private_key_jwt', [mark]);
 }
 
@@ -181,8 +192,24 @@ async function byPlatform(
         },
       ]
     : [];
+  const revoked = await parts.findRevocation(
+    {
+      ...NO_FACTS,
+      identities: [token.identity],
+      subjects: [token.principal],
+      issuers: [iss],
+      issuedAtSeconds: token.iat ?? token.exp - issuer.spec.max_lifetime_seconds,
+    },
+    registry.state,
+  );
+  // "Every token" means what is exchanged: a platform token that may be used again is a credential, as a secret is.
+  if (revoked !== undefined && (revoked.kind !== 'all' || marks.length > 0))
+    return refuse('client_assertion_invalid', { fault: 'revoked', client: client.spec.id });
   return made(client, 'workload_identity', marks);
 }
+
+/** Nothing that a revocation could hit, to be filled in. */
+const NO_FACTS = { identities: [], subjects: [], actors: [], clients: [], resources: [], issuers: [] } as const;
 
 /** draft-ietf-oauth-rfc7523bis: the issuer as sole audience; for some clients the token endpoint, where allowed by name. */
 function checkAudience(parts: AuthenticatorParts, jwt: UnverifiedJwt, tokenEndpointToo: boolean): Refusal | undefined {

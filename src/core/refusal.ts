@@ -40,6 +40,7 @@ export const REASONS = [
   'subject_token_unknown',
   'subject_token_bound',
   'subject_token_replayed',
+  'subject_token_revoked',
   'subject_disabled',
   'actor_token_invalid',
   'actor_token_issuer_unknown',
@@ -48,6 +49,7 @@ export const REASONS = [
   'actor_token_unknown',
   'actor_token_bound',
   'actor_token_replayed',
+  'actor_token_revoked',
   'actor_disabled',
   'chain_member_disabled',
   'subject_name_taken',
@@ -91,7 +93,7 @@ export function isRefusal(value: unknown): value is Refusal {
 
 /** A dependency that did not do its part in time. The request may be sent again later. */
 export class Unavailable extends Error {
-  override readonly name = 'Unavailable';
+  override readonly name: string = 'Unavailable';
   /** Which dependency, in words that an operator knows: `database`, `trusted issuer corp`, `overload`. */
   readonly dependency: string;
 

@@ -9,6 +9,7 @@ import { MAX_TOKEN_LIFETIME_SECONDS } from '../objects/resource.ts';
 import { signAccessToken } from '../tokens/access-token.ts';
 import type { AccessTokenClaims, SigningKey } from '../tokens/access-token.ts';
 import { writeChain } from '../tokens/chain.ts';
+import type { TokenFacts } from '../tokens/revocation.ts';
 import type { AuthorizedGrant } from './decision.ts';
 import type { VerifiedToken } from './presented.ts';
 
@@ -60,6 +61,25 @@ export function tokenClaims(grant: AuthorizedGrant, request: MintRequest): Acces
     jti: randomUUID(),
     iat: nowSeconds,
     exp,
+  };
+}
+
+/** What a revocation can hit of the token to be issued, but for its `jti`, which nobody can know yet. */
+export function factsOfGrant(
+  grant: AuthorizedGrant,
+  { issuer, clientId, nowSeconds }: MintRequest,
+  lineage: readonly string[],
+): TokenFacts {
+  const principals = [grant.subject.principal, ...grant.chain];
+  const ours = principals.filter((principal) => principal.issuer === issuer).map(({ sub }) => sub);
+  return {
+    identities: lineage,
+    subjects: [grant.subject.principal],
+    actors: grant.chain,
+    clients: [clientId, ...ours],
+    resources: grant.resources.map((resource) => resource.spec.uri),
+    issuers: principals.map((principal) => principal.issuer).filter((iss) => iss !== issuer),
+    issuedAtSeconds: nowSeconds,
   };
 }
 

@@ -1,7 +1,7 @@
 /**
  * Step 4 of the road: what the presented tokens are worth. A token counts when its issuer is trusted and this client
- * may present its tokens, its signature, type and times are right, it is meant for us or for this client, and nobody
- * in it is disabled. What can be refused without fetching a key is refused before.
+ * may present its tokens, its signature, type and times are right, it is meant for us or for this client, it was not
+ * revoked, and nobody in it is disabled. What can be refused without fetching a key is refused before.
  */
 import { nowSeconds } from '../core/clock.ts';
 import type { Clock } from '../core/clock.ts';
@@ -11,7 +11,7 @@ import type { AuthenticatedClient, PendingMark } from '../clients/authenticate.t
 import { MARK_SKEW_SECONDS } from '../clients/authenticate.ts';
 import type { StoredObject } from '../objects/kinds.ts';
 import type { TrustedIssuer } from '../objects/issuer.ts';
-import type { Registry } from '../objects/registry.ts';
+import type { Registry, StateSeen } from '../objects/registry.ts';
 import { readOwnToken } from '../tokens/access-token.ts';
 import type { Actor } from '../tokens/chain.ts';
 import { readAudience } from '../tokens/claims.ts';
@@ -20,6 +20,8 @@ import type { UnverifiedJwt } from '../tokens/compact.ts';
 import { isFault } from '../tokens/fault.ts';
 import type { Fault } from '../tokens/fault.ts';
 import type { AdmittedKey } from '../tokens/jwk.ts';
+import { factsOfOwnToken } from '../tokens/revocation.ts';
+import type { Predicate, TokenFacts } from '../tokens/revocation.ts';
 import { verifySignature } from '../tokens/verify.ts';
 import { issuerOfUnverified, verifyExternalToken } from '../trust/external-token.ts';
 import type { ExternalToken } from '../trust/external-token.ts';
@@ -48,6 +50,8 @@ export interface VerifiedToken {
   /** `iss` of the token: what an absent `iss` in its `may_act` means. */
   readonly issuer: string;
   readonly mayAct: unknown;
+  /** What a revocation can hit of it. */
+  readonly facts: TokenFacts;
   /** One of ours for a resource that the caller serves: its scopes there. Undefined for what carries no scopes here. */
   readonly scopesAt: readonly ResourceScopes[] | undefined;
   /** How the subject authenticated, as far as the token says (RFC 9068 §2.2.1). */
@@ -77,6 +81,8 @@ export interface VerifierParts {
   ownKeys(kid: string | undefined): Promise<readonly AdmittedKey[]>;
   /** A token of ours whose record was committed; undefined when it never was, or is gone. */
   findIssued(jti: string, subject: Party): Promise<IssuedToken | undefined>;
+  /** The revocation that hits such a token, if there is one. */
+  findRevocation(facts: TokenFacts, state: StateSeen): Promise<Predicate | undefined>;
 }
 
 export type VerifyPresented = (
@@ -99,6 +105,8 @@ export function createPresentedVerifier(parts: VerifierParts): VerifyPresented {
       : verifyExternal(parts, role, presented, jwt, iss, client, registry));
     if (isRefusal(token)) return token;
     seen(token);
+    const revoked = await parts.findRevocation(token.facts, registry.state);
+    if (revoked !== undefined) return refuse(`${role}_token_revoked`, { revoked: revoked.kind });
     if (await nameIsTaken(token.party, registry)) return refuse('subject_name_taken');
     if (token.party.disabled) return refuse(`${role}_disabled`);
     return (await firstDisabled(token.chain, registry, parts.issuer)) ?? token;
@@ -142,6 +150,7 @@ async function verifyOwn(
     ancestors: issued.ancestors,
     issuer: parts.issuer,
     mayAct: undefined,
+    facts: factsOfOwnToken(own, parts.issuer, issued.ancestors),
     scopesAt,
     authentication: authenticationOf(own),
     marks: [],
@@ -205,15 +214,17 @@ async function verifyExternal(
     return refuse(`${role}_token_invalid`, { fault: 'claim_invalid', claim: 'act' });
   const party = await findParty(external.principal, registry, parts.issuer);
   if (party === undefined) return refuse(`${role}_token_issuer_unknown`);
+  const chain = await canonicalChain(external.chain, registry, parts.issuer);
   return made({
     party,
     claims: party.kind === 'client' ? NO_CLAIMS : claimsOf(external),
-    chain: await canonicalChain(external.chain, registry, parts.issuer),
+    chain,
     expiresAtSeconds: external.exp,
     identity: external.identity,
     ancestors: [],
     issuer: iss,
     mayAct: external.mayAct,
+    facts: factsOfExternal(external, issuer.spec, party, chain),
     scopesAt: external.entitled === undefined ? undefined : await mappedScopes(external.entitled, registry),
     authentication: authenticationOf(external),
     marks: issuer.spec.single_use
@@ -286,6 +297,25 @@ async function firstDisabled(
     if (gone || party?.disabled === true) return refuse('chain_member_disabled');
   }
   return undefined;
+}
+
+/** A workload that is bound to a client goes by both names. */
+function factsOfExternal(
+  external: ExternalToken,
+  { max_lifetime_seconds: maxLifetimeSeconds }: TrustedIssuer,
+  party: Party,
+  chain: readonly Actor[],
+): TokenFacts {
+  const clients = [party.client?.spec.id, ...chain.map(({ clientId }) => clientId)];
+  return {
+    identities: [external.identity],
+    subjects: [external.principal, party.principal],
+    actors: [...external.chain, ...chain],
+    clients: clients.filter((id) => id !== undefined),
+    resources: [],
+    issuers: [external.principal.issuer, ...external.chain.map(({ issuer }) => issuer)],
+    issuedAtSeconds: external.iat ?? external.exp - maxLifetimeSeconds,
+  };
 }
 
 function claimsOf(external: ExternalToken): PartyClaims {

@@ -13,18 +13,19 @@ import type { Clock } from '../core/clock.ts';
 import { nowSeconds } from '../core/clock.ts';
 import { isRefusal, refuse, Unavailable } from '../core/refusal.ts';
 import type { Reason, Refusal } from '../core/refusal.ts';
-import type { Registry } from '../objects/registry.ts';
+import type { Registry, StateSeen } from '../objects/registry.ts';
 import type { Commitment, IssuedRow } from '../store/commitment.ts';
 import type { CommitOutcome } from '../store/commits.ts';
 import type { SigningKey } from '../tokens/access-token.ts';
+import type { Predicate, TokenFacts } from '../tokens/revocation.ts';
 import type { Arrival } from './arrival.ts';
 import { authorizeIdentity } from './decision.ts';
 import type { AuthorizedGrant, Decide } from './decision.ts';
 import { checkMayAct, delegate } from './delegation.ts';
 import type { Dispatch, Dispatched } from './dispatch.ts';
 import { askScopes } from './entitlement.ts';
-import { mint } from './mint.ts';
-import type { MintedToken } from './mint.ts';
+import { factsOfGrant, mint } from './mint.ts';
+import type { MintedToken, MintRequest } from './mint.ts';
 import type { Noise } from './noise.ts';
 import { clientParty, NO_CLAIMS } from './party.ts';
 import type { Role, VerifiedToken, VerifyPresented } from './presented.ts';
@@ -56,6 +57,8 @@ export interface RoadParts extends RecorderParts {
   readonly verifyPresented: VerifyPresented;
   readonly decide: Decide;
   signingKey(algorithm: 'ES256' | 'RS256'): Promise<SigningKey>;
+  /** The revocation that hits such a token, if there is one. */
+  findRevocation(facts: TokenFacts, state: StateSeen): Promise<Predicate | undefined>;
   commit(commitment: Commitment): Promise<CommitOutcome>;
   readonly noise: Noise;
   /** Told how long each step took, in milliseconds. */
@@ -72,7 +75,7 @@ export function createRoad(parts: RoadParts): Road {
       parts.noise.note(arrival.sourcePrefix, client.reason);
       return { kind: 'refused', refusal: client, record: undefined };
     }
-    const facts: Facts = { arrival, stateVersion: registry.version, client };
+    const facts: Facts = { arrival, stateVersion: registry.state.version, client };
     let result: MintedToken | Refusal;
     try {
       result = await travel(parts, facts, registry);
@@ -123,21 +126,29 @@ async function travel(parts: RoadParts, facts: Facts, registry: Registry): Promi
   if (isRefusal(grant)) return grant;
   facts.impersonation = grant.impersonation;
 
-  const minted = await timed(parts, 'mint', () =>
-    mint(
-      grant,
-      {
-        issuer: parts.ourIssuer,
-        clientId: client.id,
-        nowSeconds: nowSeconds(parts.clock),
-        subjectToken: facts.subjectToken,
-        actorToken: facts.actorToken,
-      },
-      (algorithm) => parts.signingKey(algorithm),
-    ),
-  );
+  const minting: MintRequest = {
+    issuer: parts.ourIssuer,
+    clientId: client.id,
+    nowSeconds: nowSeconds(parts.clock),
+    subjectToken: facts.subjectToken,
+    actorToken: facts.actorToken,
+  };
+  const stillborn = await checkStillborn(parts, factsOfGrant(grant, minting, lineageOf(facts)), registry);
+  if (stillborn !== undefined) return stillborn;
+  const minted = await timed(parts, 'mint', () => mint(grant, minting, (algorithm) => parts.signingKey(algorithm)));
   if (!isRefusal(minted)) facts.minted = minted;
   return minted;
+}
+
+/**
+ * A revocation covers what is issued up to its second, by clocks that may differ: a token of that moment would be born
+ * dead, so its caller is asked to come again. One whose ancestor was revoked meanwhile is refused.
+ */
+async function checkStillborn(parts: RoadParts, token: TokenFacts, registry: Registry): Promise<Refusal | undefined> {
+  const revoked = await parts.findRevocation(token, registry.state);
+  if (revoked === undefined) return undefined;
+  if (revoked.kind === 'token') return refuse('subject_token_revoked', { revoked: revoked.kind });
+  throw new Unavailable('revocation', `tokens of this moment are revoked (${revoked.kind})`);
 }
 
 async function verifyTokens(
@@ -229,14 +240,11 @@ function pendingMarks(facts: Facts): readonly { readonly mark: PendingMark; read
 }
 
 function issuedRow(facts: Facts, recording: Recording, minted: MintedToken): IssuedRow {
-  const { subjectToken, actorToken, delegation } = facts;
+  const { delegation } = facts;
   if (delegation === undefined) throw new Error('a token was minted without a delegation');
-  const lineage = [subjectToken, actorToken].flatMap((token) =>
-    token === undefined ? [] : [token.identity, ...token.ancestors],
-  );
   return {
     jti: minted.claims.jti,
-    ancestors: [...new Set(lineage)],
+    ancestors: lineageOf(facts),
     subjectRef: recording.refOf(delegation.subject),
     clientId: facts.client.id,
     actors: facts.impersonation === true ? [] : recording.actorRefs(delegation.chain),
@@ -246,6 +254,12 @@ function issuedRow(facts: Facts, recording: Recording, minted: MintedToken): Iss
     expiresAtSeconds: minted.claims.exp,
     subjectClaims: recording.sealClaims(minted.claims.jti, delegation.subject, delegation.subjectClaims) ?? null,
   };
+}
+
+/** The presented tokens, and every token that they descend from. */
+function lineageOf({ subjectToken, actorToken }: Facts): readonly string[] {
+  const tokens = [subjectToken, actorToken].filter((token) => token !== undefined);
+  return [...new Set(tokens.flatMap(({ identity, ancestors }) => [identity, ...ancestors]))];
 }
 
 async function timed<T>(parts: RoadParts, phase: Phase, work: () => Promise<T>): Promise<T> {

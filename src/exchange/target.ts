@@ -5,7 +5,7 @@
 import { isRefusal, refuse } from '../core/refusal.ts';
 import type { Refusal } from '../core/refusal.ts';
 import type { StoredObject } from '../objects/kinds.ts';
-import { canonicalTarget } from '../objects/names.ts';
+import { canonicalTarget } from '../core/uri.ts';
 import type { Registry } from '../objects/registry.ts';
 import type { GrantRequest } from './grant.ts';
 import { named } from './named.ts';

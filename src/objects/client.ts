@@ -3,7 +3,8 @@
  */
 import { z } from 'zod';
 import { GRANT_CLIENT_CREDENTIALS, GRANT_TOKEN_EXCHANGE, SIGNATURE_ALGORITHMS } from '../core/protocol.ts';
-import { freeText, isLoopbackUrl, line, objectName, remoteUrl } from './names.ts';
+import { isLoopbackUrl } from '../core/uri.ts';
+import { freeText, line, objectName, remoteUrl } from './names.ts';
 
 export const AUTH_METHODS = [
   'client_secret_basic',

@@ -3,7 +3,8 @@
  */
 import { z } from 'zod';
 import { SIGNATURE_ALGORITHMS } from '../core/protocol.ts';
-import { freeText, isLoopbackUrl, line, objectName, remoteUrl, scopeName, targetUri } from './names.ts';
+import { isLoopbackUrl } from '../core/uri.ts';
+import { freeText, line, objectName, remoteUrl, scopeName, targetUri } from './names.ts';
 
 /** How one kind of token of this issuer is recognised, so that kinds cannot be confused (RFC 8725 §3.11). */
 const tokenTypeRule = z.strictObject({

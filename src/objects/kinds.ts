@@ -7,7 +7,7 @@ import { clientSpec } from './client.ts';
 import { issuerSpec, issValues } from './issuer.ts';
 import type { TrustedIssuer } from './issuer.ts';
 import type { Client } from './client.ts';
-import { canonicalTarget } from './names.ts';
+import { canonicalTarget } from '../core/uri.ts';
 import { policySpec, roleSpec, subjectSpec } from './policy.ts';
 import type { Policy, Role, Subject } from './policy.ts';
 import { resourceSpec } from './resource.ts';

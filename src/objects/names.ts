@@ -2,6 +2,7 @@
  * The grammar of names and URIs of registered objects, shared by every noun.
  */
 import { z } from 'zod';
+import { canonicalTarget } from '../core/uri.ts';
 
 const CONTROLS_REFUSED = 'must not hold control characters or halves of surrogate pairs';
 
@@ -37,23 +38,6 @@ export const scopeName = z
     'must be 1 to 128 letters, digits or "._:/*-", and start with a letter or digit',
   );
 
-/**
- * The one form in which a target URI is compared (RFC 8707 §2: absolute, no fragment). Scheme and host in lower case,
- * default port removed, a trailing slash ignored. `undefined` for what is not an absolute URI without a fragment.
- */
-export function canonicalTarget(uri: string): string | undefined {
-  if (uri.length > 2048 || /[\s\\#]/.test(uri) || !/^[A-Za-z][A-Za-z0-9+.-]*:[^\s]/.test(uri)) return undefined;
-  if (!/^https?:/i.test(uri)) return uri;
-  if (!URL.canParse(uri)) return undefined;
-  const url = new URL(uri);
-  if (url.username !== '' || url.password !== '') return undefined;
-  // What the parser would repair (missing slashes, dot segments, an empty query) names nothing here.
-  const rest = /^https?:\/\/[^/?]+([/?].*)?$/i.exec(uri);
-  if (rest === null || (rest[1] ?? '/') !== url.pathname + url.search) return undefined;
-  const path = url.pathname.endsWith('/') ? url.pathname.slice(0, -1) : url.pathname;
-  return `${url.protocol}//${url.host}${path}${url.search}`;
-}
-
 /** A target URI as it is written in configuration; kept as written, compared in its canonical form. */
 export const targetUri = line(2048).refine(
   (uri) => canonicalTarget(uri) !== undefined,
@@ -65,10 +49,3 @@ export const remoteUrl = line(2048).refine(
   (uri) => URL.canParse(uri) && /^https?:\/\//.test(uri) && !uri.includes('#'),
   'must be an http(s) URL without a fragment',
 );
-
-const LOOPBACK = /^(localhost|127(\.\d{1,3}){3}|\[::1\])$/;
-
-/** Is this URL's host the loopback interface? */
-export function isLoopbackUrl(url: string): boolean {
-  return URL.canParse(url) && LOOPBACK.test(new URL(url).hostname);
-}

@@ -5,11 +5,22 @@
  */
 import { identityKey, subjectName } from './kinds.ts';
 import type { Kind, ObjectKey, StoredObject } from './kinds.ts';
-import { canonicalTarget } from './names.ts';
+import { canonicalTarget } from '../core/uri.ts';
+
+/** What a request learns of the database before anything else; counters that only grow, but for a restore. */
+export interface StateSeen {
+  /** Of registered objects. */
+  readonly version: number;
+  readonly revocations: number;
+  /** Of our signing keys. */
+  readonly keys: number;
+  /** Something that was revoked is, or may be, still in force. */
+  readonly revoking: boolean;
+}
 
 export interface ObjectReader {
-  /** State version that these reads are at least as new as. */
-  readonly version: number;
+  /** State that these reads are at least as new as. */
+  readonly state: StateSeen;
   get<K extends Kind>(kind: K, name: string): Promise<StoredObject<K> | undefined>;
   find(key: ObjectKey): Promise<StoredObject | undefined>;
   /** Every object of a kind, by name. For kinds that are few: policies and roles. */
@@ -17,7 +28,7 @@ export interface ObjectReader {
 }
 
 export interface Registry {
-  readonly version: number;
+  readonly state: StateSeen;
   client(id: string): Promise<StoredObject<'client'> | undefined>;
   /** The client that a trusted issuer's subject is bound to (`identities`). */
   clientByIdentity(issuerName: string, sub: string): Promise<StoredObject<'client'> | undefined>;
@@ -38,7 +49,7 @@ export function registryOf(reader: ObjectReader): Registry {
     return found?.kind === kind ? (found as StoredObject<K>) : undefined;
   }
   return {
-    version: reader.version,
+    state: reader.state,
     client: (id) => reader.get('client', id),
     clientByIdentity: (issuerName, sub) =>
       findAs('client', { namespace: 'identity', key: identityKey(issuerName, sub) }),

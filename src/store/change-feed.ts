@@ -1,8 +1,10 @@
 /**
- * Keeps caches honest: every request first learns the state version, and with it what has changed since this node looked
- * last. A change that was acknowledged before a request began is therefore in force for it, on every node.
+ * Keeps caches honest: every request first learns the state of the database, and with it what has changed since this node
+ * looked last. A change, a revocation or a rotation of keys that was acknowledged before a request began is therefore in
+ * force for it, on every node.
  */
 import type { Kind } from '../objects/kinds.ts';
+import type { StateSeen } from '../objects/registry.ts';
 import type { Database } from './database.ts';
 import { shareNext } from './grouping.ts';
 
@@ -19,45 +21,68 @@ export interface Follower {
 }
 
 export interface ChangeFeed {
-  /** The state version by a statement that began after this call; every follower has forgotten what changed until it. */
-  current(): Promise<number>;
+  /** The state by a statement that began after this call; every follower has forgotten what changed until it. */
+  current(): Promise<StateSeen>;
   follow(follower: Follower): void;
+  /** `reload` is awaited whenever the signing keys have changed; where it fails, `current` fails. */
+  followKeys(reload: () => Promise<void>): void;
 }
 
 /** Above so many changes at once it is cheaper to start afresh. */
 const CHANGES_MAX = 2000;
 
 const STATEMENT = `
-SELECT state.version, change.kind, change.name, change.keys
+SELECT state.version, state.revocations, state.keys AS key_changes,
+  coalesce(state.revoked_until > clock_timestamp(), false) AS revoking, change.kind, change.name, change.keys
 FROM state LEFT JOIN LATERAL (
   SELECT kind, name, keys FROM object_change WHERE object_change.version > $1 ORDER BY object_change.version
   LIMIT ${CHANGES_MAX + 1}
 ) AS change ON true`;
 
+interface Row {
+  version: number;
+  revocations: number;
+  key_changes: number;
+  revoking: boolean;
+  kind: Kind | null;
+  name: string;
+  keys: string[];
+}
+
 export function createChangeFeed(db: Database): ChangeFeed {
   const followers: Follower[] = [];
+  const keyFollowers: (() => Promise<void>)[] = [];
   let known: number | undefined;
+  let knownKeys: number | undefined;
+
+  function tellFollowers(version: number, rows: readonly Row[]): void {
+    if (version === known) return;
+    const changes = rows.flatMap(({ kind, name, keys }) => (kind === null ? [] : [{ kind, name, keys }]));
+    // A version below the known one: the database was restored underneath.
+    const afresh = known === undefined || version < known || changes.length > CHANGES_MAX;
+    for (const follower of followers) {
+      if (afresh) follower.forgetAll();
+      else follower.forget(changes);
+    }
+    known = version;
+  }
 
   const current = shareNext(async () => {
-    const rows = await db.query<{ version: number; kind: Kind | null; name: string; keys: string[] }>(
-      STATEMENT,
-      [known ?? Number.MAX_SAFE_INTEGER],
-      { name: 'change-feed' },
-    );
-    const version = rows[0]?.version;
-    if (version === undefined) throw new Error('the state row is missing');
-    if (version !== known) {
-      const changes = rows.flatMap(({ kind, name, keys }) => (kind === null ? [] : [{ kind, name, keys }]));
-      // A version below the known one: the database was restored underneath.
-      const afresh = known === undefined || version < known || changes.length > CHANGES_MAX;
-      for (const follower of followers) {
-        if (afresh) follower.forgetAll();
-        else follower.forget(changes);
-      }
-      known = version;
+    const rows = await db.query<Row>(STATEMENT, [known ?? Number.MAX_SAFE_INTEGER], { name: 'change-feed' });
+    const [row] = rows;
+    if (row === undefined) throw new Error('the state row is missing');
+    tellFollowers(row.version, rows);
+    if (row.key_changes !== knownKeys) {
+      for (const reload of keyFollowers) await reload();
+      knownKeys = row.key_changes;
     }
-    return version;
+    const { version, revocations, revoking } = row;
+    return { version, revocations, keys: row.key_changes, revoking };
   });
 
-  return { current, follow: (follower) => followers.push(follower) };
+  return {
+    current,
+    follow: (follower) => followers.push(follower),
+    followKeys: (reload) => keyFollowers.push(reload),
+  };
 }

@@ -1,11 +1,12 @@
 /**
- * The one statement that commits a batch: replay marks, issued tokens' rows and audit records of many requests, all or
- * nothing. Within it each request stands alone: whoever loses one of its marks gets the record of that loss instead of
+ * The one statement that commits a batch: replay marks, issued tokens' rows, revocations and audit records of many
+ * requests, all or nothing. Within it each request stands alone: whoever loses one of its marks gets the record of that loss instead of
  * the one it came with, and no issued row; its other marks stay consumed.
  */
 import type { RecordRow } from '../audit/record.ts';
 import { Unavailable } from '../core/refusal.ts';
-import type { Commitment, IssuedRow, ReplayMark } from './commitment.ts';
+import { REVOCATION_MARGIN_SECONDS } from './commitment.ts';
+import type { Commitment, IssuedRow, ReplayMark, RevocationRow } from './commitment.ts';
 import { StatementFailed } from './database.ts';
 import type { Queryable } from './database.ts';
 import { digest, hex, storable, textArray } from './values.ts';
@@ -17,6 +18,11 @@ const RECORD_VALUES = `id, to_timestamp(recorded_at / 1000), kind, reason, reque
 
 /** The year 9999: what a caller signed may say any time, PostgreSQL holds fewer. */
 const LATEST_SECONDS = 253_402_300_799;
+
+/** As long as a URI may be; an index entry holds that. */
+const REVOKED_CHARS_MAX = 2048;
+/** Stands for `now` in a column of NumericDates. */
+const UNTIL_NOW = -1;
 
 /** Parameters $from, $from+1, … as arrays of these types. */
 function parameters(from: number, types: readonly string[]): string {
@@ -54,6 +60,25 @@ WITH mark AS (
   FROM unnest(${parameters(20, ['int', 'text', 'text', 'text', 'text', 'text', 'text', 'text', 'float8', 'float8', 'text'])})
     AS t(ord, jti, ancestors, subject_ref, client_id, actors, resources, kid, issued_at, expires_at, subject_claims)
   WHERE NOT EXISTS (SELECT FROM lost WHERE lost.ord = t.ord)
+), revoking AS (
+  SELECT * FROM unnest(${parameters(31, ['int', 'text', 'text', 'float8', 'int', 'text'])})
+    AS t(ord, kind, value, issued_until, lifetime, record_id)
+  WHERE NOT EXISTS (SELECT FROM lost WHERE lost.ord = t.ord)
+), revoked AS (
+  INSERT INTO revocation AS standing (kind, value, issued_until, expires_at, record_id)
+  SELECT kind, value, CASE WHEN bool_and(issued_until IS NOT NULL) THEN max(CASE issued_until WHEN ${UNTIL_NOW}
+      THEN ceil(extract(epoch FROM clock_timestamp())) + ${REVOCATION_MARGIN_SECONDS} ELSE issued_until END) END,
+    clock_timestamp() + max(lifetime) * interval '1 second', min(record_id)::uuid
+  FROM revoking GROUP BY kind, value ORDER BY kind, value
+  ON CONFLICT (kind, value) DO UPDATE SET
+    issued_until = CASE WHEN standing.issued_until IS NOT NULL AND excluded.issued_until IS NOT NULL
+      THEN greatest(standing.issued_until, excluded.issued_until) END,
+    expires_at = greatest(standing.expires_at, excluded.expires_at), record_id = excluded.record_id
+  RETURNING expires_at
+), noticed AS (
+  UPDATE state SET revocations = revocations + 1,
+    revoked_until = greatest(revoked_until, (SELECT max(expires_at) FROM revoked))
+  WHERE EXISTS (SELECT FROM revoked)
 )
 SELECT ord, seq FROM lost`;
 
@@ -94,12 +119,24 @@ export async function runCommitStatement(
       ([, { subjectClaims }]) => subjectClaims,
     ],
   );
+  const revocations = columns<readonly [number, RevocationRow, string]>(
+    batch.flatMap(({ revocations: own = [], record }, ord) => own.map((row) => [ord, row, record.id] as const)),
+    [
+      ([ord]) => ord,
+      ([, { kind }]) => kind,
+      ([, { value }]) => storable(value, REVOKED_CHARS_MAX),
+      ([, { issuedUntil }]) => (issuedUntil === 'now' ? UNTIL_NOW : issuedUntil),
+      ([, { lifetimeSeconds }]) => lifetimeSeconds,
+      ([, , recordId]) => recordId,
+    ],
+  );
   const values = [
     ...marks,
     candidates.map(({ ord }) => ord),
     candidates.map(({ seq }) => seq),
     ...recordColumns(candidates.map(({ record }) => record)),
     ...issued,
+    ...revocations,
   ];
   const lost = await db.query<{ ord: number; seq: number }>(STATEMENT, values, { name: 'commit-batch' });
   return new Map(lost.map(({ ord, seq }) => [ord, seq]));

@@ -1,7 +1,8 @@
 /**
- * What one request commits: the values that `exchange/` builds and `commits.ts` carries into the database.
+ * What one request commits: the values that the road builds and `commits.ts` carries into the database.
  */
 import type { RecordRow } from '../audit/record.ts';
+import type { Predicate } from '../tokens/revocation.ts';
 
 /** A value that may be used once, per purpose and issuer. */
 export interface ReplayMark {
@@ -31,9 +32,24 @@ export interface IssuedRow {
   readonly subjectClaims: string | null;
 }
 
+/** What is revoked from this commit on. Revoked twice, the wider of the two stands. */
+export interface RevocationRow extends Pick<Predicate, 'kind' | 'value'> {
+  /**
+   * NumericDate, inclusive; `null` = whenever issued; `now` = up to the moment of the commit by the clock of the database,
+   * and REVOCATION_MARGIN_SECONDS more, because a node whose clock is ahead dates its tokens so.
+   */
+  readonly issuedUntil: number | null | 'now';
+  /** After that long nothing that it kills can be alive any more. */
+  readonly lifetimeSeconds: number;
+}
+
+/** How far clocks of nodes may be apart (a node beyond it is not ready), in whole seconds. */
+export const REVOCATION_MARGIN_SECONDS = 2;
+
 /** All that one answer stands on: committed whole, or not at all. */
 export interface Commitment {
   readonly marks: readonly ReplayMark[];
   readonly issued?: IssuedRow;
+  readonly revocations?: readonly RevocationRow[];
   readonly record: RecordRow;
 }

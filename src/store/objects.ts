@@ -121,7 +121,7 @@ export function createObjectStore(db: Database, options: ObjectStoreOptions = {}
   return {
     feed,
     async current() {
-      return { version: await feed.current(), ...reads };
+      return { state: await feed.current(), ...reads };
     },
     async change(mutations, changeOptions) {
       const version = await db.transaction((q) => applyMutations(q, mutations, changeOptions));

@@ -268,16 +268,16 @@ describe('operations over the socket', () => {
       (by) => by.retireClientSecrets({ clientId: 'planner' }),
     ];
     await operations.setDisabled({ kind: 'role', name: 'staff', disabled: true });
-    const { version } = await service.objects.current();
+    const { version } = (await service.objects.current()).state;
     const secrets = await service.clientSecrets.list('planner');
     const records = (await changedRecords()).length;
     for (const change of changes) await expect(change(over)).rejects.toThrow('no record today');
-    expect((await service.objects.current()).version).toBe(version);
+    expect((await service.objects.current()).state.version).toBe(version);
     expect(await service.clientSecrets.list('planner')).toEqual(secrets);
     expect(await changedRecords()).toHaveLength(records);
     expect(await (await service.objects.current()).get('role', 'unrecorded')).toBeUndefined();
     for (const change of changes) expect(await change(operations)).toMatchObject({ ok: true });
-    expect((await service.objects.current()).version).toBe(version + changes.length);
+    expect((await service.objects.current()).state.version).toBe(version + changes.length);
     expect(await changedRecords()).toHaveLength(records + changes.length);
   });
 

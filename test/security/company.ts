@@ -170,7 +170,7 @@ export function expectGranted(answer: TokenAnswer): any {
 const DESCRIPTIONS: Readonly<Record<string, string>> = {
   invalid_request: 'The request is malformed, or a token in it is missing, invalid or not acceptable.',
   invalid_client: 'Client authentication failed.',
-  unauthorized_client: 'This client may not use this grant.',
+  unauthorized_client: 'This client may not do what it asked for.',
   unsupported_grant_type: 'This grant type is not supported.',
   invalid_scope: 'A requested scope is unknown, malformed or not permitted.',
   invalid_target: 'A requested resource or audience is missing, unknown or not permitted.',

@@ -17,7 +17,7 @@ withDatabases('objects', (databases) => {
       const store = createObjectStore(db);
       await store.change([resource('crm', { aliases: ['https://crm.example/v2'] })], by('ann'));
       const reader = await store.current();
-      expect(reader.version).toBe(1);
+      expect(reader.state.version).toBe(1);
       const found = await reader.get('resource', 'crm');
       expect(found).toEqual({
         kind: 'resource',
@@ -134,7 +134,7 @@ withDatabases('objects', (databases) => {
         ),
       ).rejects.toMatchObject({ objectName: 'a' });
       const reader = await store.current();
-      expect(reader.version).toBe(1);
+      expect(reader.state.version).toBe(1);
       expect(await reader.get('role', 'r')).toBeUndefined();
     });
 
@@ -252,8 +252,8 @@ withDatabases('objects', (databases) => {
       await writer.change([role('r')], by('ann'));
       const late = [store.current(), store.current(), store.current()];
       release();
-      expect((await early).version).toBe(0);
-      expect((await Promise.all(late)).map(({ version }) => version)).toEqual([1, 1, 1]);
+      expect((await early).state.version).toBe(0);
+      expect((await Promise.all(late)).map(({ state }) => state.version)).toEqual([1, 1, 1]);
       expect(await arrived(2)).toBe(2);
     });
 
@@ -341,7 +341,7 @@ withDatabases('objects', (databases) => {
       await expect(change()).rejects.toThrow(Unavailable);
       await expect(change()).rejects.toThrow('nothing was changed');
       let reader = await store.current();
-      expect(reader.version).toBe(1);
+      expect(reader.state.version).toBe(1);
       expect((await reader.get('role', 'r'))?.spec.description).toBe('before');
       expect(await reader.get('role', 'new')).toBeUndefined();
       expect(await db.query('SELECT FROM object_change WHERE version > 1')).toEqual([]);
@@ -384,7 +384,7 @@ withDatabases('objects', (databases) => {
       await expect(secrets.add('agent', options)).rejects.toThrow(Unavailable);
       await expect(secrets.retire('agent', id, options)).rejects.toThrow(Unavailable);
       expect(await secrets.list('agent')).toMatchObject([{ id, retiredAtMs: null }]);
-      expect((await objects.current()).version).toBe(2);
+      expect((await objects.current()).state.version).toBe(2);
       expect(await secrets.verify('agent', secret)).toBe(true);
       await allowRecords();
       told.length = 0;
@@ -451,9 +451,9 @@ withDatabases('objects', (databases) => {
       expect(await secrets.retire('agent', other.id)).toEqual([]);
       expect(await secrets.retire('agent', 'not an id')).toEqual([]);
       expect(await secrets.retire('agent', undefined)).toEqual(made.map(({ id }) => id).sort());
-      const { version } = await objects.current();
+      const { version } = (await objects.current()).state;
       expect(await secrets.retire('agent', undefined)).toEqual([]);
-      expect((await objects.current()).version).toBe(version);
+      expect((await objects.current()).state.version).toBe(version);
       await expect(secrets.retire('unknown', undefined)).rejects.toBeInstanceOf(ObjectMissing);
       await node.objects.current();
       expect(await Promise.all(made.map(({ secret }) => node.secrets.verify('agent', secret)))).toEqual([false, false]);

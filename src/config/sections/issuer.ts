@@ -3,7 +3,7 @@
  * character by character by everyone who verifies our tokens, so only its one canonical spelling is accepted.
  */
 import { z } from 'zod';
-import { isLoopbackUrl } from '../../objects/names.ts';
+import { isLoopbackUrl } from '../../core/uri.ts';
 
 export const issuerSetting = z
   .string()

@@ -1,0 +1,92 @@
+/**
+ * What was revoked and may still matter: asked for one token at a time, always from the database itself, so that a
+ * revocation that was acknowledged is in force for the next request on every node. Rows are written by the statement
+ * that commits their record (`commit-statement.ts`). An unknown state is thrown, never taken for "not revoked".
+ */
+import type { StateSeen } from '../objects/registry.ts';
+import { findRevocation, predicateKey, predicatesToAsk } from '../tokens/revocation.ts';
+import type { Predicate, RevocationKind, TokenFacts } from '../tokens/revocation.ts';
+import type { Database } from './database.ts';
+import { groupLookups } from './grouping.ts';
+
+/**
+ * How long a revocation that is not of one token is kept: the longest that a trusted issuer may let its tokens live
+ * (seven days), and an hour.
+ */
+export const REVOCATION_LIFETIME_SECONDS = 7 * 86_400 + 3600;
+
+/** What servers that verify offline are told. */
+export interface RevokedNow {
+  /** `jti` of tokens of ours that live and were revoked, or were exchanged from one that was. */
+  readonly tokens: readonly { readonly jti: string; readonly clientId: string }[];
+  /** Everything else that can hit a token of ours that lives. */
+  readonly predicates: readonly Predicate[];
+}
+
+export interface Revocations {
+  /** What hits such a token. `state` was read after the request began. */
+  find(facts: TokenFacts, state: StateSeen): Promise<Predicate | undefined>;
+  /** For the revocation document; at most `tokensMax` tokens and one. */
+  inForce(options: { readonly ownLifetimeSeconds: number; readonly tokensMax: number }): Promise<RevokedNow>;
+}
+
+interface Row {
+  kind: RevocationKind;
+  value: string;
+  issued_until: number | null;
+}
+
+const FIND = `
+SELECT revocation.kind, revocation.value, revocation.issued_until FROM unnest($1::text[], $2::text[]) AS asked(kind, value)
+JOIN revocation ON revocation.kind = asked.kind AND revocation.value = asked.value
+WHERE revocation.expires_at > clock_timestamp()`;
+
+const PREDICATES = `
+SELECT kind, value, issued_until FROM revocation WHERE kind <> 'token' AND expires_at > clock_timestamp()
+  AND (issued_until IS NULL OR issued_until > extract(epoch FROM clock_timestamp()) - $1) ORDER BY kind, value`;
+
+const TOKENS = `
+WITH revoked AS (SELECT value FROM revocation WHERE kind = 'token' AND expires_at > clock_timestamp())
+SELECT jti, client_id FROM issued_token WHERE expires_at > clock_timestamp()
+  AND (jti IN (SELECT value FROM revoked) OR ancestors && ARRAY(SELECT value FROM revoked)) ORDER BY jti LIMIT $1`;
+
+const FIND_KEYS_MAX = 5000;
+
+export function createRevocations(db: Database): Revocations {
+  const fetch = groupLookups<string, Predicate>(async (keys) => {
+    const asked = keys.map((key) => key.split(/\|(.*)/s, 2));
+    const rows = await db.query<Row>(FIND, [asked.map(([kind]) => kind), asked.map(([, value]) => value)], {
+      name: 'revocation-find',
+    });
+    return new Map(rows.map((row) => [predicateKey(row), predicateOf(row)]));
+  }, FIND_KEYS_MAX);
+
+  return {
+    async find(facts, state) {
+      if (!state.revoking) return undefined;
+      const keys = predicatesToAsk(facts).map(predicateKey).filter(storableKey);
+      const found = await Promise.all(keys.map(async (key) => [key, await fetch(key)] as const));
+      const inForce = new Map(found);
+      return findRevocation(facts, (key) => inForce.get(key));
+    },
+    async inForce({ ownLifetimeSeconds, tokensMax }) {
+      const [predicates, tokens] = await Promise.all([
+        db.query<Row>(PREDICATES, [ownLifetimeSeconds], { name: 'revocation-predicates' }),
+        db.query<{ jti: string; client_id: string }>(TOKENS, [tokensMax + 1], { name: 'revocation-tokens' }),
+      ]);
+      return {
+        predicates: predicates.map(predicateOf),
+        tokens: tokens.map(({ jti, client_id: clientId }) => ({ jti, clientId })),
+      };
+    },
+  };
+}
+
+function predicateOf({ kind, value, issued_until: issuedUntilSeconds }: Row): Predicate {
+  return { kind, value, issuedUntilSeconds };
+}
+
+/** PostgreSQL's text has no NUL, so nothing with one can have been revoked. */
+function storableKey(key: string): boolean {
+  return !key.includes('\0');
+}
