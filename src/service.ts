@@ -3,17 +3,24 @@
  * `main.ts` only when a command needs it, because a command that asks a running server needs none of it.
  */
 import { userInfo } from 'node:os';
+import type { ConfigFault } from './admin/fault.ts';
 import { createOperations } from './admin/operations.ts';
 import type { Operations } from './admin/operations.ts';
 import { CliFailure, EXIT, settingsFailure } from './cli/failure.ts';
 import { composeService } from './compose.ts';
-import type { Service } from './compose.ts';
+import type { Service, ServiceParts } from './compose.ts';
 import { embeddedKey, prepareFolder } from './config/embedded-key.ts';
+import type { ListenerSettings } from './config/listeners.ts';
+import { startExport } from './config/opentelemetry.ts';
+import type { StartedExport } from './config/opentelemetry.ts';
 import type { Settings } from './config/settings.ts';
 import type { EmbeddedSettings } from './config/settle.ts';
 import { createLogger } from './core/log.ts';
 import type { Logger } from './core/log.ts';
+import { createTelemetry } from './core/telemetry.ts';
 import { serveLocal } from './http/local.ts';
+import { CertificateRefused, readCertificate } from './http/tls.ts';
+import type { CertificateFault } from './http/tls.ts';
 import type { Database } from './store/database.ts';
 import { openDatabase, openOwner } from './store/open.ts';
 
@@ -64,7 +71,8 @@ function embeddedKeyOf(settings: Settings, database: EmbeddedSettings): Uint8Arr
 export async function openService(
   settings: Settings,
   logger: Logger,
-): Promise<{ service: Service; operations: Operations; close: () => Promise<void> }> {
+  more: Pick<ServiceParts, 'telemetry' | 'version'> = {},
+): Promise<{ service: Service; operations: Operations; close: (options?: { graceMs?: number }) => Promise<void> }> {
   const { database, keyEncryptionKey } = await open(settings, logger);
   try {
     const service = await composeService({
@@ -72,7 +80,14 @@ export async function openService(
       nodeName: settings.nodeName,
       database,
       keyEncryptionKey,
+      previousKeyEncryptionKeys: settings.previousKeyEncryptionKeys,
+      keyTimes: settings.keyTimes,
       logger,
+      housekeeping: settings.housekeeping,
+      trustedProxies: settings.trustedProxies,
+      clockSkewLimitMs: settings.clockSkewLimitMs,
+      limits: settings.limits,
+      ...more,
     });
     const operations = createOperations({
       objects: service.objects,
@@ -80,12 +95,14 @@ export async function openService(
       records: service.records,
       openPersons: (row) => service.openPersons(row),
       prepareChange: (persons) => service.prepareChange(persons),
+      keys: service.keyParts,
+      revocation: service.revocationParts,
       ownIssuer: settings.issuer,
       demoRefusedBecause: settings.demoRefusedBecause,
       author: `local:${userInfo().username}`,
     });
-    const close = async () => {
-      await service.stop();
+    const close = async (options?: { graceMs?: number }) => {
+      await service.stop(options);
       await database.close();
     };
     return { service, operations, close };
@@ -97,42 +114,95 @@ export async function openService(
 
 /** Runs until a signal; what is in flight is finished, a second signal does not wait for it. */
 export async function serve(settings: Settings, version: string): Promise<void> {
+  refuseUnusableCertificates(settings);
   const logger = createLogger(settings.logLevel);
   const stopped = signalled(logger);
-  const { service, operations, close } = await openService(settings, logger);
+  const exporting = await exportOf(settings, version, logger);
+  const more = { version, telemetry: createTelemetry(exporting) };
+  const { service, operations, close } = await openService(settings, logger, more);
   let local: { close(): Promise<void> } | undefined;
+  let graceMs = 0;
   try {
     await refuseDemoObjects(settings, service);
     if (settings.database.kind === 'embedded')
       local = await serveLocal({ socketPath: settings.database.socketPath, operations, logger });
-    const { address, port } = await listen(service, settings);
-    logger.info({ issuer: settings.issuer, address, port, node: settings.nodeName, version }, 'serving');
+    const at = await listen(service, settings);
+    logger.info({ issuer: settings.issuer, ...at, node: settings.nodeName, version }, 'serving');
+    graceMs = settings.shutdownGraceMs;
+    service.housekeeping.start();
+    service.keys.schedule.start();
     await stopped;
   } finally {
     await local?.close();
-    await close();
+    await close({ graceMs });
+    await exporting.shutdown();
   }
   logger.info('stopped');
 }
 
+/** What sends spans and numbers away, where the environment asks for it. */
+async function exportOf(settings: Settings, version: string, logger: Logger): Promise<StartedExport> {
+  if (settings.openTelemetry === undefined) return { shutdown: () => Promise.resolve() };
+  return startExport(settings.openTelemetry, { version, nodeName: settings.nodeName }, logger);
+}
+
+const VARIABLES = { listen: 'CAMBIST_LISTEN', admin_listen: 'CAMBIST_ADMIN_LISTEN' } as const;
+
+/** The admin listener first: nobody is served by a node that will not start. */
 async function listen(
   service: Service,
-  { listen: { host, port } }: Settings,
-): Promise<{ address: string; port: number }> {
+  { listen: ofCallers, adminListen }: Settings,
+): Promise<{ address: string; port: number; admin: string }> {
+  const admin =
+    adminListen === undefined
+      ? undefined
+      : await listenOn('admin_listen', adminListen, ({ host, port, tls }) => service.listenAdmin(host, port, tls));
+  const { address, port } = await listenOn('listen', ofCallers, ({ host, port, tls }) =>
+    service.listen(host, port, tls),
+  );
+  // Without certificates the signal keeps its meaning: the terminal is gone.
+  if (ofCallers.tls !== undefined || adminListen?.tls !== undefined)
+    process.on('SIGHUP', () => {
+      service.reloadCertificates();
+    });
+  return { address, port, admin: admin === undefined ? 'off' : `${admin.address}:${admin.port}` };
+}
+
+async function listenOn<T>(
+  setting: keyof typeof VARIABLES,
+  at: ListenerSettings,
+  open: (at: ListenerSettings) => Promise<T>,
+): Promise<T> {
   try {
-    return await service.listen(host, port);
+    return await open(at);
   } catch (error) {
+    if (error instanceof CertificateRefused) throw settingsFailure([certificateFault(setting, error.fault)]);
     const { code } = error as NodeJS.ErrnoException;
     const fix =
       code === 'EADDRINUSE'
-        ? 'something else listens there: stop it, or set listen.port (CAMBIST_LISTEN)'
-        : 'set listen.host to an address of this machine';
+        ? `something else listens there: stop it, or set ${setting}.port (${VARIABLES[setting]})`
+        : code === 'EACCES'
+          ? `this user may not: set ${setting}.port (${VARIABLES[setting]}) to 1024 or above`
+          : `set ${setting}.host to an address of this machine`;
     throw new CliFailure(
       EXIT.failed,
       'listen_failed',
-      `cannot listen on ${host}:${port} (${code ?? 'unknown'}): ${fix}`,
+      `cannot listen on ${at.host}:${at.port} (${code ?? 'unknown'}): ${fix}`,
     );
   }
+}
+
+/** Before anything is opened or made. */
+function refuseUnusableCertificates({ listen: ofCallers, adminListen }: Settings): void {
+  const faults = Object.entries({ listen: ofCallers, admin_listen: adminListen }).flatMap(([setting, at]) => {
+    const read = at?.tls === undefined ? undefined : readCertificate(at.tls);
+    return read !== undefined && 'message' in read ? [certificateFault(setting, read)] : [];
+  });
+  if (faults.length > 0) throw settingsFailure(faults);
+}
+
+function certificateFault(setting: string, { setting: file, message, fix }: CertificateFault): ConfigFault {
+  return { file: 'settings', path: `${setting}.tls.${file}`, message, fix };
 }
 
 /** Objects whose secrets are anybody's must not come along when a first run becomes a service. */

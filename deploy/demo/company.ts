@@ -120,6 +120,7 @@ async function startService(): Promise<CambistProcess> {
   const config = [
     '# Written by the demo at each start.',
     `listen: { host: 127.0.0.1, port: ${port} }`,
+    'admin_listen: { port: 0 }',
     'data_dir: ..',
     'node_name: demo',
     '',

@@ -133,7 +133,7 @@ function demoFaults(objects: readonly NamedObject[], refusedBecause: string | un
 }
 
 /** Which kinds mention objects of a kind. */
-const REFERRERS: { readonly [K in Kind]: readonly Kind[] } = {
+export const REFERRERS: { readonly [K in Kind]: readonly Kind[] } = {
   issuer: ['client', 'role', 'subject'],
   client: ['issuer', 'resource', 'subject'],
   resource: ['resource', 'issuer'],

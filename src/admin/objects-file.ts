@@ -23,6 +23,8 @@ export interface ObjectsText {
   readonly text: string;
   /** Contents of the files that `cedar_file` names, by that name. */
   readonly includes?: Readonly<Record<string, string>> | undefined;
+  /** The text may be one object of this kind by itself, without the list around it. */
+  readonly entry?: Kind | undefined;
 }
 
 /** Adds one fault of an object: where in it, what is wrong, what to do. */
@@ -52,13 +54,17 @@ const ALL_KINDS = Object.keys(KINDS) as Kind[];
 const BESIDE_SPEC = { policy: ['disabled', 'cedar_file'] } as Partial<Record<Kind, readonly string[]>>;
 
 /** Reads a file of objects. Faults are in `faults`; what is in `objects` has passed its own schema. */
-export function parseObjects({ file, text, includes = {} }: ObjectsText): ObjectsFile {
+export function parseObjects({ file, text, includes = {}, entry }: ObjectsText): ObjectsFile {
   const document = readDocument(text, file);
   if (Array.isArray(document)) return { file, objects: [], broken: new Set(), faults: document };
   const root = document.value ?? {};
   const reader = createEntryReader(document, includes);
   if (typeof root !== 'object' || Array.isArray(root)) {
     reader.complain([], 'must be a mapping of lists', `start with one of ${plurals().join(', ')}`, root);
+    return reader.result();
+  }
+  if (entry !== undefined && !Object.hasOwn(root, KINDS[entry].plural)) {
+    reader.read(entry, root, []);
     return reader.result();
   }
   for (const key of Object.keys(root).filter((name) => !plurals().includes(name))) {
@@ -71,7 +77,7 @@ export function parseObjects({ file, text, includes = {} }: ObjectsText): Object
     const list = (root as Record<string, unknown>)[plural] ?? [];
     if (Array.isArray(list))
       list.forEach((entry: unknown, index) => {
-        reader.read(kind, entry, index);
+        reader.read(kind, entry, [plural, index]);
       });
     else reader.complain([plural], 'must be a list', 'start each entry with "- "', list);
   }
@@ -82,8 +88,9 @@ export function parseObjects({ file, text, includes = {} }: ObjectsText): Object
 export function cedarFilesOf(text: string): string[] {
   const document = readDocument(text, '');
   if (Array.isArray(document)) return [];
-  const policies = (document.value as { policies?: unknown } | null)?.policies;
-  if (!Array.isArray(policies)) return [];
+  const root = document.value as { policies?: unknown } | null;
+  // A policy by itself has it at the top.
+  const policies = Array.isArray(root?.policies) ? root.policies : [root];
   const names = policies.map((policy) => (policy as { cedar_file?: unknown } | null)?.cedar_file);
   return [...new Set(names.filter((name) => typeof name === 'string'))];
 }
@@ -140,9 +147,8 @@ function createEntryReader(document: ConfigDocument, includes: Readonly<Record<s
     faults.push(faultAt(...args));
   };
 
-  function read(kind: Kind, entry: unknown, index: number): void {
+  function read(kind: Kind, entry: unknown, base: PathStep[]): void {
     const noun = nounOf(kind);
-    const base = [noun.plural, index];
     if (typeof entry !== 'object' || entry === null || Array.isArray(entry)) {
       complain(base, 'must be a mapping', 'write its fields as "key: value" below each other', entry);
       return;

@@ -11,25 +11,26 @@ import { subjectName } from '../objects/kinds.ts';
 import type { ObjectReader } from '../objects/registry.ts';
 import { subjectSpec } from '../objects/policy.ts';
 import type { ClientSecrets, SecretsChangeOptions } from '../store/client-secrets.ts';
-import { KeyTaken, ObjectMissing, StateMoved } from '../store/objects.ts';
+import { ObjectMissing, StateMoved } from '../store/objects.ts';
 import type { ObjectStore } from '../store/objects.ts';
 import { APPLY_ORIGIN, applyPlan, planApply } from './apply.ts';
 import type { Plan, PlanOptions } from './apply.ts';
 import { createChangePreparer, plannedChanges, splitSubject } from './change-record.ts';
 import type { PrepareChange } from './change-record.ts';
 import type { ConfigFault } from './fault.ts';
+import { createKeyOperations } from './key-operations.ts';
+import type { KeyOperations, KeyOperationsParts } from './key-operations.ts';
+import { createObjectOperations } from './object-operations.ts';
+import type { ListedEntry, ObjectOperations } from './object-operations.ts';
+import { createRevocationOperations } from './revocation-operations.ts';
+import type { RevocationOperations, RevocationOperationsParts } from './revocation-operations.ts';
 import { nounOf } from './objects-file.ts';
 import type { ObjectsText } from './objects-file.ts';
+import { orProblem, refused } from './outcome.ts';
+import type { Outcome } from './outcome.ts';
 
-/** A problem of the caller, by a stable code (RFC 9457 `code` on the wire). */
-export interface Problem {
-  readonly code: 'objects_invalid' | 'object_unknown' | 'state_moved' | 'key_taken' | 'argument_invalid';
-  readonly title: string;
-  /** Where files were given: every fault in them. */
-  readonly faults?: readonly ConfigFault[] | undefined;
-}
-
-export type Outcome<T> = { readonly ok: true; readonly value: T } | { readonly ok: false; readonly problem: Problem };
+export type { ListedEntry } from './object-operations.ts';
+export type { Outcome, Problem } from './outcome.ts';
 
 export interface PlanArguments {
   readonly texts: readonly ObjectsText[];
@@ -39,16 +40,6 @@ export interface PlanArguments {
 export interface ApplyArguments extends PlanArguments {
   /** The version of the plan that was shown; when the state has moved on since, nothing is done. */
   readonly expectVersion?: number | undefined;
-}
-
-export interface ListedEntry {
-  readonly kind: Kind;
-  readonly name: string;
-  readonly disabled: boolean;
-  /** What put it there, in a list. */
-  readonly origin?: string | undefined;
-  readonly version: number;
-  readonly spec: Specs[Kind];
 }
 
 export interface NewSecret {
@@ -75,7 +66,8 @@ export interface ExplainedRecord {
   readonly persons: readonly Readonly<Record<string, unknown>>[];
 }
 
-export interface Operations {
+/** Everything; what a further file of operations adds is one name after `extends`. */
+export interface Operations extends KeyOperations, ObjectOperations, RevocationOperations {
   plan(args: PlanArguments): Promise<Outcome<Plan>>;
   apply(args: ApplyArguments): Promise<Outcome<{ readonly plan: Plan; readonly version: number }>>;
   /** Makes a secret and returns it, this once. */
@@ -101,19 +93,28 @@ export interface Operations {
   }): Promise<Outcome<{ readonly objects: readonly ListedEntry[]; readonly next: string | null }>>;
   show(args: { readonly kind: Kind; readonly name: string }): Promise<Outcome<ListedEntry>>;
   recordsByRequestId(args: { readonly requestId: string }): Promise<Outcome<readonly ExplainedRecord[]>>;
+  /** What was recorded about the token of that `jti` when it was issued. */
+  recordsByJti(args: { readonly jti: string }): Promise<Outcome<readonly ExplainedRecord[]>>;
+}
+
+interface FoundRow {
+  readonly id: string;
+  readonly kind: string;
+  readonly canonical: Uint8Array;
 }
 
 export interface OperationsParts {
   readonly objects: ObjectStore;
   readonly clientSecrets: Pick<ClientSecrets, 'add' | 'retire' | 'list'>;
   readonly records: {
-    byRequestId(
-      requestId: string,
-    ): Promise<readonly { readonly id: string; readonly kind: string; readonly canonical: Uint8Array }[]>;
+    byRequestId(requestId: string): Promise<readonly FoundRow[]>;
+    byJti(jti: string): Promise<readonly FoundRow[]>;
   };
   /** The personal fields of a record, of those who were not erased. */
   readonly openPersons: (row: { readonly id: string; readonly canonical: Uint8Array }) => Promise<readonly object[]>;
   readonly prepareChange: PrepareChange;
+  readonly keys: Omit<KeyOperationsParts, 'author'>;
+  readonly revocation: Pick<RevocationOperationsParts, 'isIssued' | 'inForce' | 'prepareChange' | 'commitRevocation'>;
   readonly ownIssuer: string;
   readonly demoRefusedBecause: string | undefined;
   /** Who changes things, for history and records: `local:alice`. */
@@ -154,7 +155,19 @@ export function createOperations(parts: OperationsParts): Operations {
     };
   }
 
+  async function explained(rows: readonly FoundRow[]): Promise<Outcome<readonly ExplainedRecord[]>> {
+    const value = rows.map(async (row): Promise<ExplainedRecord> => {
+      const body = JSON.parse(new TextDecoder().decode(row.canonical)) as Record<string, unknown>;
+      const persons = (await parts.openPersons(row)) as readonly Record<string, unknown>[];
+      return { id: row.id, kind: row.kind, body, persons };
+    });
+    return { ok: true, value: await Promise.all(value) };
+  }
+  const { author, ownIssuer } = parts;
+
   return {
+    ...createKeyOperations({ ...parts.keys, author }),
+    ...createRevocationOperations({ ...parts.revocation, objects, ownIssuer, author }),
     async plan({ texts, prune }) {
       const prepared = await planApply(texts, objects, optionsFor(prune));
       return Array.isArray(prepared) ? invalid(prepared) : { ok: true, value: prepared.plan };
@@ -224,39 +237,15 @@ export function createOperations(parts: OperationsParts): Operations {
         if (found === undefined) throw new ObjectMissing(kind, name);
         return { ok: true, value: entryOf(found) };
       }),
-    async recordsByRequestId({ requestId }) {
-      const rows = await parts.records.byRequestId(requestId);
-      const value = await Promise.all(
-        rows.map(async (row): Promise<ExplainedRecord> => {
-          const body = JSON.parse(new TextDecoder().decode(row.canonical)) as Record<string, unknown>;
-          const persons = (await parts.openPersons(row)) as readonly Record<string, unknown>[];
-          return { id: row.id, kind: row.kind, body, persons };
-        }),
-      );
-      return { ok: true, value };
-    },
+    ...createObjectOperations({ objects, author, ownIssuer, prepareRecord, optionsFor }),
+    recordsByRequestId: async ({ requestId }) => explained(await parts.records.byRequestId(requestId)),
+    recordsByJti: async ({ jti }) => explained(await parts.records.byJti(jti)),
   };
 }
 
 function invalid(faults: readonly ConfigFault[]): Outcome<never> {
   const title = faults.length === 1 ? '1 fault' : `${faults.length} faults`;
-  return { ok: false, problem: { code: 'objects_invalid', title: `nothing was changed: ${title}`, faults } };
-}
-
-/** Errors of the store that are the caller's to know about, as problems. */
-async function orProblem<T>(work: () => Promise<Outcome<T>>): Promise<Outcome<T>> {
-  try {
-    return await work();
-  } catch (error) {
-    if (error instanceof ObjectMissing) return refused('object_unknown', error.message);
-    if (error instanceof KeyTaken) return refused('key_taken', `nothing was changed: ${error.message}`);
-    if (error instanceof StateMoved) return refused('state_moved', `nothing was changed: ${error.message}`);
-    throw error;
-  }
-}
-
-function refused(code: Problem['code'], title: string): Outcome<never> {
-  return { ok: false, problem: { code, title } };
+  return refused('objects_invalid', `nothing was changed: ${title}`, faults);
 }
 
 /** A subject that nobody has registered, disabled. The name is the short name of its issuer, a colon, its `sub`. */

@@ -10,7 +10,8 @@ import { canonicalJson } from '../core/canonical.ts';
 export const RECORD_VERSION = 1 as const;
 
 /** What happened. `noise` = refusals of unauthenticated callers, counted; `undelivered` = committed, never answered. */
-export type RecordKind = 'issued' | 'refused' | 'failed' | 'undelivered' | 'noise' | 'changed';
+export type RecordKind =
+  'issued' | 'refused' | 'failed' | 'undelivered' | 'noise' | 'changed' | 'revoked' | 'introspected';
 
 /**
  * The personal fields, each sealed as one JSON object under the key of its person:

@@ -49,7 +49,11 @@ Examples:
         await checkOnly(texts, options, command, context);
         return;
       }
-      await context.withOperations(command, (operations) => planAndApply(texts, options, operations, command, context));
+      await context.withOperations(
+        command,
+        (operations) => planAndApply(texts, options, operations, command, context),
+        options.dryRun === true ? 'existing' : 'create',
+      );
     });
 }
 

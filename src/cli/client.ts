@@ -2,14 +2,14 @@
  * `cambist client`: the agents, servers and tools that authenticate here, and their secrets. A secret is made by the
  * service and goes into a file that only its owner can read; it is never printed. Secrets are listed and retired by id.
  */
-import { closeSync, fsyncSync, openSync, renameSync, rmSync, writeSync } from 'node:fs';
 import { resolve } from 'node:path';
-import { randomUUID } from 'node:crypto';
 import type { Command } from 'commander';
 import { valueOf } from './context.ts';
 import type { CliContext } from './context.ts';
-import { CliFailure, EXIT, count } from './failure.ts';
+import { count } from './failure.ts';
+import { CLIENT_FIELDS } from './client-fields.ts';
 import { addNounCommand } from './noun.ts';
+import { openPrivateFile } from './private-file.ts';
 import { table } from './output.ts';
 
 export function addClientCommand(program: Command, context: CliContext): void {
@@ -20,6 +20,18 @@ export function addClientCommand(program: Command, context: CliContext): void {
     example: 'planner',
     disabling: 'refuse a client, and every token in whose chain it is',
     columns: { AUTH: (spec) => spec.auth.join(','), GRANTS: (spec) => spec.grants.join(',') },
+    naming: (id) => ({ id }),
+    fields: CLIENT_FIELDS,
+    addExamples: [
+      'cambist client add planner --auth client_secret_basic --grant token_exchange',
+      'cambist client add notes-server --auth private_key_jwt --jwks-file notes-server.public.jwks.json',
+      'cambist client add builder --auth workload_identity --identity cluster:system:serviceaccount:ci:builder',
+      'cambist client add -f planner.yaml',
+    ],
+    next: (id, { auth }) =>
+      Array.isArray(auth) && auth.some((method) => String(method).startsWith('client_secret'))
+        ? `Make its secret: cambist client secret ${id} --out ${id}.secret`
+        : undefined,
   });
   const secret = client
     .command('secret')
@@ -59,7 +71,7 @@ Example:
     )
     .action(async (clientId: string, options: { out: string; force?: boolean }, command: Command) => {
       const path = resolve(context.parts.cwd, options.out);
-      const file = openSecretFile(path, options.force === true);
+      const file = openPrivateFile(path, options.force === true);
       try {
         const { secret: made, retired } = await context.withOperations(command, async (operations) =>
           valueOf(await operations.addClientSecret({ clientId })),
@@ -131,50 +143,4 @@ Examples:
           : `Secret ${options.secret} of ${clientId} is retired already.`;
       });
     });
-}
-
-interface SecretFile {
-  commit(secret: string): void;
-  /** Removes the file, unless the secret is in it. */
-  abandon(): void;
-}
-
-/**
- * Opens the file before a secret is made: one that could not be written down would be lost, and might have retired one
- * that is in use. Never follows a link, never writes into what is there.
- */
-function openSecretFile(path: string, replace: boolean): SecretFile {
-  const draft = replace ? `${path}.${randomUUID()}` : path;
-  let file: number;
-  try {
-    file = openSync(draft, 'wx', 0o600);
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === 'EEXIST')
-      throw new CliFailure(
-        EXIT.failed,
-        'file_exists',
-        `${path} exists: choose another --out, or replace it with --force`,
-      );
-    throw new CliFailure(
-      EXIT.failed,
-      'file_unwritable',
-      `${path} cannot be written: ${code ?? 'unknown'}; choose another --out`,
-    );
-  }
-  let open = true;
-  return {
-    commit(secret) {
-      writeSync(file, secret);
-      fsyncSync(file);
-      closeSync(file);
-      open = false;
-      if (replace) renameSync(draft, path);
-    },
-    abandon() {
-      if (!open) return;
-      closeSync(file);
-      rmSync(draft, { force: true });
-    },
-  };
 }

@@ -17,12 +17,21 @@ export class CliFailure extends Error {
   readonly exitCode: ExitCode;
   readonly code: string;
   readonly faults: readonly ConfigFault[];
+  /** More for programs, beside code, message and faults. */
+  readonly details: Readonly<Record<string, unknown>>;
 
-  constructor(exitCode: ExitCode, code: string, message: string, faults: readonly ConfigFault[] = []) {
+  constructor(
+    exitCode: ExitCode,
+    code: string,
+    message: string,
+    faults: readonly ConfigFault[] = [],
+    details: Readonly<Record<string, unknown>> = {},
+  ) {
     super(message);
     this.exitCode = exitCode;
     this.code = code;
     this.faults = faults;
+    this.details = details;
   }
 }
 
@@ -46,9 +55,9 @@ const SPOKEN = new Set(['MigrationRefused', 'DataFolderInUse', 'WrongKeyEncrypti
 /** Anything thrown, as a failure. */
 export function failureOf(error: unknown): CliFailure {
   if (error instanceof CliFailure) return error;
+  if (error instanceof Error && SPOKEN.has(error.name)) return new CliFailure(EXIT.failed, error.name, error.message);
   if (error instanceof Unavailable)
     return new CliFailure(EXIT.failed, 'unavailable', `${error.dependency}: ${error.message}${causeOf(error)}`);
-  if (error instanceof Error && SPOKEN.has(error.name)) return new CliFailure(EXIT.failed, error.name, error.message);
   const message = error instanceof Error ? `${error.name}: ${error.message}` : String(error);
   const failure = new CliFailure(EXIT.failed, 'bug', `this is a bug of ours: ${message}`);
   failure.cause = error;

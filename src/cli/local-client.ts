@@ -36,6 +36,18 @@ export function localOperations(socketPath: string): Operations {
     setDisabled: (args) => callLocal(socketPath, 'setDisabled', args),
     list: (args) => callLocal(socketPath, 'list', args),
     show: (args) => callLocal(socketPath, 'show', args),
+    put: (args) => callLocal(socketPath, 'put', args),
+    remove: (args) => callLocal(socketPath, 'remove', args),
+    exportObjects: (args) => callLocal(socketPath, 'exportObjects', args),
+    recordsByJti: (args) => callLocal(socketPath, 'recordsByJti', args),
+    listKeys: (args) => callLocal(socketPath, 'listKeys', args),
+    rotateKeys: (args) => callLocal(socketPath, 'rotateKeys', args),
+    activateKeys: (args) => callLocal(socketPath, 'activateKeys', args),
+    taintKey: (args) => callLocal(socketPath, 'taintKey', args),
+    rewrapKeys: (args) => callLocal(socketPath, 'rewrapKeys', args),
+    countSealed: (args) => callLocal(socketPath, 'countSealed', args),
+    revoke: (args) => callLocal(socketPath, 'revoke', args),
+    listRevocations: (args) => callLocal(socketPath, 'listRevocations', args),
     recordsByRequestId: (args) => callLocal(socketPath, 'recordsByRequestId', args),
   };
 }

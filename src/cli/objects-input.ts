@@ -5,7 +5,6 @@
 import { readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import type { Command } from 'commander';
-import { cedarFilesOf } from '../admin/objects-file.ts';
 import type { ObjectsText } from '../admin/objects-file.ts';
 import type { PlanOptions } from '../admin/apply.ts';
 import type { CliContext, CliParts } from './context.ts';
@@ -15,11 +14,11 @@ import { CliFailure, EXIT } from './failure.ts';
 export async function readObjectsTexts(files: readonly string[], parts: CliParts): Promise<ObjectsText[]> {
   if (files.filter((file) => file === '-').length > 1)
     throw new CliFailure(EXIT.usage, 'usage', 'standard input (-) can be read only once');
+  const { cedarFilesOf } = await import('../admin/objects-file.ts');
   const texts: ObjectsText[] = [];
   for (const file of files) {
-    const path = resolve(parts.cwd, file);
-    const text = file === '-' ? await parts.readStdin() : readText(path, file);
-    const folder = file === '-' ? parts.cwd : dirname(path);
+    const text = await readTextInput(file, parts);
+    const folder = file === '-' ? parts.cwd : dirname(resolve(parts.cwd, file));
     const includes = cedarFilesOf(text).flatMap((name): [string, string][] => {
       const content = tryRead(resolve(folder, name));
       return content === undefined ? [] : [[name, content]];
@@ -38,6 +37,11 @@ export function offlineOptions(
   if (issuer !== undefined) return { ownIssuer: issuer, demoRefusedBecause: undefined };
   const settings = context.settings(command);
   return { ownIssuer: settings.issuer, demoRefusedBecause: settings.demoRefusedBecause };
+}
+
+/** The text of a file, or of standard input (`-`). */
+export async function readTextInput(file: string, parts: CliParts): Promise<string> {
+  return file === '-' ? parts.readStdin() : readText(resolve(parts.cwd, file), file);
 }
 
 function readText(path: string, file: string): string {

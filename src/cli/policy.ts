@@ -1,14 +1,14 @@
 /**
- * `cambist policy check`: a decision that is not a request. Over files alone, without a server or a database, so that
- * a change of policy can be tried, and tested in CI, before it is applied.
+ * `cambist policy`: the registered policies, and `check`: a decision that is not a request. Over files alone, without a
+ * server or a database, so that a change of policy can be tried, and tested in CI, before it is applied.
  */
 import type { Command } from 'commander';
-import { stringify } from 'yaml';
 import type { Rehearsal, RehearsalQuestion } from '../exchange/rehearse.ts';
-import { registryOf } from '../objects/registry.ts';
 import type { CliContext } from './context.ts';
 import { CliFailure, EXIT, count } from './failure.ts';
 import { describeAnswer } from './explain.ts';
+import { addNounCommand } from './noun.ts';
+import { textOf } from './object-flags.ts';
 import { offlineOptions, readObjectsTexts } from './objects-input.ts';
 
 interface CheckOptions {
@@ -25,7 +25,24 @@ interface CheckOptions {
 }
 
 export function addPolicyCommand(program: Command, context: CliContext): void {
-  const policy = program.command('policy').description('policies: what would be decided');
+  const policy = addNounCommand(program, context, {
+    kind: 'policy',
+    about: 'policies (Cedar): which are registered, and what would be decided',
+    argument: 'ID',
+    example: 'staff-read-notes',
+    disabling: 'let a policy decide nothing any more; what it alone forbade is permitted then',
+    columns: { DESCRIPTION: (spec) => spec.description ?? '' },
+    naming: (id) => ({ id }),
+    fields: [
+      { flags: '--cedar-file <file>', description: 'its Cedar text', field: 'cedar', shape: 'one', read: textOf },
+      { flags: '--description <text>', description: 'what it is for', field: 'description', shape: 'one' },
+    ],
+    addExamples: ['cambist policy add staff-read-notes --cedar-file staff-read-notes.cedar'],
+  });
+  addCheckCommand(policy, context);
+}
+
+function addCheckCommand(policy: Command, context: CliContext): void {
   policy
     .command('check')
     .description('decide a request that has not happened, over files of objects; exit code 0 = permitted, 1 = refused')
@@ -55,13 +72,17 @@ Examples:
       const question = questionOf(options);
       const texts = await readObjectsTexts(options.objects, context.parts);
       const offline = offlineOptions(command, context, options.issuer);
-      const { checkFiles } = await import('../admin/file-state.ts');
+      const [{ checkFiles }, { registryOf }, { stringify }] = await Promise.all([
+        import('../admin/file-state.ts'),
+        import('../objects/registry.ts'),
+        import('yaml'),
+      ]);
       const checked = await checkFiles(texts, offline);
       if (Array.isArray(checked))
         throw new CliFailure(EXIT.failed, 'objects_invalid', count(checked.length, 'fault'), checked);
       const rehearse = await context.parts.rehearse(offline.ownIssuer);
       const rehearsal = await rehearse(registryOf(checked.reader), question);
-      context.print(command, jsonOf(rehearsal), () => describe(rehearsal));
+      context.print(command, jsonOf(rehearsal), () => describe(rehearsal, stringify));
       if (rehearsal.refusal !== undefined)
         throw new CliFailure(EXIT.failed, rehearsal.refusal.reason, `refused: ${rehearsal.refusal.reason}`);
     });
@@ -113,7 +134,7 @@ function jsonOf({ claims, refusal, trace }: Rehearsal) {
   };
 }
 
-function describe({ claims, refusal, trace }: Rehearsal): string {
+function describe({ claims, refusal, trace }: Rehearsal, stringify: (value: unknown) => string): string {
   const verdicts = (trace?.decisions ?? []).flatMap(({ verdicts: scopes, actAs }) => [
     ...scopes.flatMap(({ scope, permitted, subject, actor }) => [
       `  scope ${scope}: ${permitted ? 'permitted' : 'denied'}`,

@@ -10,6 +10,7 @@ import type { CliParts, GlobalOptions } from './context.ts';
 import { addExplainCommand } from './explain.ts';
 import { EXIT, failureLines, failureOf } from './failure.ts';
 import { addIssuerCommand } from './issuer.ts';
+import { addKeysCommand } from './keys.ts';
 import { addMigrateCommand } from './migrate.ts';
 import { printable } from './output.ts';
 import { addPolicyCommand } from './policy.ts';
@@ -17,6 +18,7 @@ import { addResourceCommand } from './resource.ts';
 import { addSchemaCommand } from './schema.ts';
 import { addServeCommand } from './serve.ts';
 import { addSubjectCommand } from './subject.ts';
+import { addTokenCommand } from './token.ts';
 
 export type { CliParts } from './context.ts';
 
@@ -53,11 +55,13 @@ function buildProgram(parts: CliParts): Command {
   addApplyCommand(program, context);
   addClientCommand(program, context);
   addIssuerCommand(program, context);
+  addKeysCommand(program, context);
   addResourceCommand(program, context);
   addSubjectCommand(program, context);
   addExplainCommand(program, context);
   addPolicyCommand(program, context);
   addMigrateCommand(program, context);
+  addTokenCommand(program, context);
   addSchemaCommand(program, context);
   return program;
 }
@@ -71,9 +75,9 @@ export async function runCli(args: readonly string[], parts: CliParts): Promise<
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
     const failure = failureOf(error);
-    const { message, code, faults } = failure;
+    const { message, code, faults, details } = failure;
     if (program.opts<GlobalOptions>().json === true)
-      parts.err(`${JSON.stringify({ error: { code, message, faults } })}\n`);
+      parts.err(`${JSON.stringify({ error: { code, message, faults, ...details } })}\n`);
     else {
       const withStack = ['debug', 'trace'].includes(parts.env['CAMBIST_LOG_LEVEL'] ?? '');
       for (const line of failureLines(failure, withStack)) parts.err(`${printable(line)}\n`);

@@ -3,11 +3,12 @@
  */
 import { Argument } from 'commander';
 import type { Command } from 'commander';
-import { objectsJsonSchema } from '../admin/objects-file.ts';
-import { settingsJsonSchema } from '../config/schema.ts';
 import type { CliContext } from './context.ts';
 
-const SCHEMAS = { settings: settingsJsonSchema, objects: objectsJsonSchema };
+const SCHEMAS = {
+  settings: async () => (await import('../config/schema.ts')).settingsJsonSchema(),
+  objects: async () => (await import('../admin/objects-file.ts')).objectsJsonSchema(),
+};
 
 export function addSchemaCommand(program: Command, context: CliContext): void {
   program
@@ -22,7 +23,7 @@ Examples:
   # then, as the first line of a file of objects:
   # yaml-language-server: $schema=objects.schema.json`,
     )
-    .action((which: keyof typeof SCHEMAS) => {
-      context.parts.out(`${JSON.stringify(SCHEMAS[which](), null, 2)}\n`);
+    .action(async (which: keyof typeof SCHEMAS) => {
+      context.parts.out(`${JSON.stringify(await SCHEMAS[which](), null, 2)}\n`);
     });
 }

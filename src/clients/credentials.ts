@@ -2,9 +2,11 @@
  * What a caller presented to prove who it is: exactly one method per request (RFC 6749 §2.3). Nothing here is verified.
  */
 import { ASSERTION_TYPE_JWT_BEARER, ASSERTION_TYPE_JWT_SPIFFE } from '../core/protocol.ts';
-import { refuse } from '../core/refusal.ts';
+import { isRefusal, refuse } from '../core/refusal.ts';
 import type { Refusal } from '../core/refusal.ts';
 import type { Form } from '../core/form.ts';
+import { decodeCompact } from '../tokens/compact.ts';
+import { isFault } from '../tokens/fault.ts';
 
 export type PresentedCredentials =
   | {
@@ -63,6 +65,19 @@ function readBasic(authorization: string, bodyClientId: string | undefined): Pre
     return refuse('client_authentication_missing', { header: 'malformed' });
   if (bodyClientId !== undefined && bodyClientId !== clientId) return refuse('client_id_mismatch');
   return { method: 'client_secret_basic', clientId, secret };
+}
+
+/**
+ * Who a caller says it is, before anything of it is looked at: for counting, never for deciding. Of an assertion, its
+ * unverified `iss` and `sub`; '' where nothing can be read.
+ */
+export function claimedClient(presented: PresentedCredentials | Refusal): string {
+  if (isRefusal(presented)) return '';
+  if (presented.method !== 'assertion') return presented.clientId;
+  const jwt = decodeCompact(presented.assertion);
+  if (isFault(jwt)) return presented.clientId ?? '';
+  const { iss, sub } = jwt.unverifiedClaims;
+  return iss === sub && typeof sub === 'string' ? sub : JSON.stringify([iss, sub]);
 }
 
 function formDecode(text: string): string | undefined {

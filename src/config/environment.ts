@@ -21,23 +21,26 @@ export function environmentOverrides(environment: Environment): Override[] {
   return Object.entries(ENVIRONMENT_SETTINGS).flatMap(([variable, setting]): Override[] => {
     const text = environment[variable];
     if (text === undefined || text === '') return [];
-    return setting === 'listen' ? listenAddress(variable, text) : [{ variable, path: setting.split('.'), text }];
+    if (setting === 'listen' || setting === 'admin_listen') return listenAddress(variable, setting, text);
+    return [{ variable, path: setting.split('.'), text }];
   });
 }
 
-function listenAddress(variable: string, text: string): Override[] {
+/** One variable for host and port; `off` for a listener that can be turned off. */
+function listenAddress(variable: string, setting: 'listen' | 'admin_listen', text: string): Override[] {
+  if (setting === 'admin_listen' && text === 'off') return [{ variable, path: [setting, 'enabled'], text: 'false' }];
   const match = /^(?:\[([0-9A-Fa-f:.]+)\]|([^:[\]]+)):(\d{1,5})$/.exec(text);
   const host = match?.[1] ?? match?.[2];
   const port = match?.[3];
   if (host === undefined || port === undefined) {
-    const message = 'must be ADDRESS:PORT';
+    const message = `must be ADDRESS:PORT${setting === 'admin_listen' ? ', or off' : ''}`;
     const fix = 'write it as 127.0.0.1:8080 or [::1]:8080';
     const fault: ConfigFault = { file: 'environment', path: variable, message, got: JSON.stringify(text), fix };
-    return [{ variable, path: ['listen'], fault }];
+    return [{ variable, path: [setting], fault }];
   }
   return [
-    { variable, path: ['listen', 'host'], text: host },
-    { variable, path: ['listen', 'port'], text: port },
+    { variable, path: [setting, 'host'], text: host },
+    { variable, path: [setting, 'port'], text: port },
   ];
 }
 

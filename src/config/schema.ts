@@ -3,25 +3,42 @@
  * where any value may be a `${VARIABLE}` instead.
  */
 import { z } from 'zod';
+import { adminListenSection } from './sections/admin.ts';
 import { databaseSection, dataDirSetting } from './sections/database.ts';
-import { keyEncryptionKeySetting } from './sections/encryption.ts';
+import { keyEncryptionKeySetting, previousKeysSetting } from './sections/encryption.ts';
+import { housekeepingSection } from './sections/housekeeping.ts';
+import { clockSkewLimitSetting, shutdownGraceSetting } from './sections/health.ts';
 import { issuerSetting } from './sections/issuer.ts';
-import { listenSection } from './sections/listen.ts';
+import { keysSection } from './sections/keys.ts';
+import { limitsSection } from './sections/limits.ts';
+import { listenSection, trustedProxiesSetting } from './sections/listen.ts';
 import { logLevelSetting, nodeNameSetting } from './sections/node.ts';
 
 export const settingsSchema = z.strictObject({
   issuer: issuerSetting.optional(),
   listen: listenSection.prefault({}),
+  admin_listen: adminListenSection.prefault({}),
+  trusted_proxies: trustedProxiesSetting,
+  clock_skew_limit_ms: clockSkewLimitSetting,
+  shutdown_grace_ms: shutdownGraceSetting,
   database: databaseSection.prefault({}),
   data_dir: dataDirSetting,
   key_encryption_key: keyEncryptionKeySetting,
+  previous_key_encryption_keys: previousKeysSetting,
+  keys: keysSection.prefault({}),
+  housekeeping: housekeepingSection.prefault({}),
+  limits: limitsSection.prefault({}),
   log_level: logLevelSetting,
   node_name: nodeNameSetting,
 });
 export type SettingsFile = z.infer<typeof settingsSchema>;
 
 /** Settings whose value may be `file:PATH` and is never shown. */
-export const SECRET_SETTINGS: readonly string[] = ['database.url', 'key_encryption_key'];
+export const SECRET_SETTINGS: readonly string[] = [
+  'database.url',
+  'key_encryption_key',
+  'previous_key_encryption_keys',
+];
 
 /** The environment variable of each setting that has one; the environment wins over the file. */
 export const ENVIRONMENT_SETTINGS = {
@@ -29,7 +46,13 @@ export const ENVIRONMENT_SETTINGS = {
   CAMBIST_ISSUER: 'issuer',
   CAMBIST_LISTEN: 'listen',
   CAMBIST_PLAIN_HTTP: 'listen.plain_http',
+  CAMBIST_TLS_CERT_FILE: 'listen.tls.cert_file',
+  CAMBIST_TLS_KEY_FILE: 'listen.tls.key_file',
+  CAMBIST_ADMIN_LISTEN: 'admin_listen',
+  CAMBIST_ADMIN_PLAIN_HTTP: 'admin_listen.plain_http',
+  CAMBIST_TRUSTED_PROXIES: 'trusted_proxies',
   CAMBIST_KEY_ENCRYPTION_KEY: 'key_encryption_key',
+  CAMBIST_PREVIOUS_KEY_ENCRYPTION_KEYS: 'previous_key_encryption_keys',
   CAMBIST_LOG_LEVEL: 'log_level',
   CAMBIST_DATA_DIR: 'data_dir',
   CAMBIST_NODE_NAME: 'node_name',

@@ -10,17 +10,20 @@ import { dirname, isAbsolute, join, resolve } from 'node:path';
 import { checkValue, schemaAt, valueAt } from '../admin/check.ts';
 import { emptyDocument, readDocument } from '../admin/document.ts';
 import type { ConfigDocument } from '../admin/document.ts';
-import { sortFaults } from '../admin/fault.ts';
+import { formatPath, sortFaults } from '../admin/fault.ts';
 import type { ConfigFault, PathStep } from '../admin/fault.ts';
 import { environmentOverrides, misspeltVariables } from './environment.ts';
 import type { Override } from './environment.ts';
 import { interpolate } from './interpolate.ts';
+import { planExport } from './opentelemetry.ts';
 import type { Environment } from './interpolate.ts';
 import { SECRET_SETTINGS, plainJsonSchema, settingsSchema } from './schema.ts';
 import { settle } from './settle.ts';
-import type { Settings } from './settle.ts';
+import type { Settings as Settled } from './settle.ts';
+import type { ExportPlan } from './opentelemetry.ts';
 
-export type { Settings };
+/** Settings that can be run; `openTelemetry`: what is exported, by the variables of its specification. */
+export type Settings = Settled & { readonly openTelemetry: ExportPlan | undefined };
 
 export interface SettingsSource {
   /** Absent when there is no file: then the defaults and the environment say everything. */
@@ -43,7 +46,7 @@ export function parseSettings(source: SettingsSource): Settings | ConfigFault[] 
       { file: document.file, position: { line: 1, column: 1 }, path: '', message: 'must be a mapping of settings' },
     ];
 
-  faults.push(...plainTextKey(document));
+  faults.push(...plainTextKeys(document));
   const { value, touched, faults: missing } = interpolate(document, source.environment);
   faults.push(...missing);
   const overrides = environmentOverrides(source.environment);
@@ -53,7 +56,7 @@ export function parseSettings(source: SettingsSource): Settings | ConfigFault[] 
   for (const path of [...touched, ...overrides.map((override) => override.path)]) coerce(tree, path);
   faults.push(...readSecrets(tree, overrides, document, source));
 
-  const isSecret = (path: readonly PathStep[]) => SECRET_SETTINGS.includes(path.join('.'));
+  const isSecret = (path: readonly PathStep[]) => SECRET_SETTINGS.includes(settingOf(path));
   const checked = checkValue(settingsSchema, tree, { document, base: [], secret: isSecret });
   const settled = checked.ok ? settle(checked.value, document, source, overrides) : checked.faults;
   if (Array.isArray(settled)) {
@@ -61,9 +64,11 @@ export function parseSettings(source: SettingsSource): Settings | ConfigFault[] 
     const said = new Set(faults.map((fault) => fault.path));
     faults.push(...settled.filter((fault) => !said.has(fault.path)));
   }
-  if (faults.length > 0 || Array.isArray(settled))
+  const openTelemetry = planExport(source.environment);
+  if (Array.isArray(openTelemetry)) faults.push(...openTelemetry);
+  if (faults.length > 0 || Array.isArray(settled) || Array.isArray(openTelemetry))
     return sortFaults(faults.map((fault) => blameVariable(fault, overrides)));
-  return settled;
+  return { ...settled, openTelemetry };
 }
 
 export interface LoadOptions {
@@ -108,38 +113,44 @@ function readText(path: string): { text: string } | { failure: string } {
 }
 
 /** A key that stands in the file itself ends up in version control. */
-function plainTextKey(document: ConfigDocument): ConfigFault[] {
-  const raw = valueAt(document.value, ['key_encryption_key']);
-  if (
-    raw === undefined ||
-    raw === null ||
-    (typeof raw === 'string' && /^(file:.+|\$\{[A-Za-z_][A-Za-z0-9_]*\})$/.test(raw))
-  )
-    return [];
-  return [
-    {
-      file: document.file,
-      position: document.positionOf(['key_encryption_key']),
-      path: 'key_encryption_key',
-      message: 'must not stand in the file in plain text',
-      fix: 'keep it in a file of its own and write file:PATH, or write ${CAMBIST_KEY_ENCRYPTION_KEY}; replace this one',
-    },
-  ];
+function plainTextKeys(document: ConfigDocument): ConfigFault[] {
+  const previous = valueAt(document.value, ['previous_key_encryption_keys']);
+  const places: PathStep[][] = Array.isArray(previous)
+    ? previous.map((_, index) => ['previous_key_encryption_keys', index])
+    : [];
+  return [['key_encryption_key'], ...places].flatMap((place) => {
+    const raw = valueAt(document.value, place);
+    const elsewhere = typeof raw === 'string' && /^(file:.+|\$\{[A-Za-z_][A-Za-z0-9_]*\})$/.test(raw);
+    if (raw === undefined || raw === null || elsewhere) return [];
+    return [
+      {
+        file: document.file,
+        position: document.positionOf(place),
+        path: formatPath(place),
+        message: 'must not stand in the file in plain text',
+        fix: 'keep it in a file of its own and write file:PATH, or write ${CAMBIST_KEY_ENCRYPTION_KEY}; replace this one',
+      },
+    ];
+  });
 }
 
-/** Puts the content of `file:PATH` in place of it. */
+/** Puts the content of `file:PATH` in place of it, in lists for each of their entries. */
 function readSecrets(
   tree: Record<string, unknown>,
   overrides: readonly Override[],
   document: ConfigDocument,
   source: SettingsSource,
 ): ConfigFault[] {
-  return SECRET_SETTINGS.flatMap((setting) => {
+  const places = SECRET_SETTINGS.flatMap((setting): PathStep[][] => {
     const steps = setting.split('.');
+    const value = valueAt(tree, steps);
+    return Array.isArray(value) ? value.map((_, index) => [...steps, index]) : [steps];
+  });
+  return places.flatMap((steps) => {
     const value = valueAt(tree, steps);
     if (typeof value !== 'string' || !value.startsWith('file:')) return [];
     const named = value.slice('file:'.length);
-    const fromEnvironment = overrides.some((override) => override.path.join('.') === setting);
+    const fromEnvironment = overrides.some((override) => override.path.join('.') === settingOf(steps));
     const path = isAbsolute(named) ? named : join(fromEnvironment ? source.cwd : source.fileFolder, named);
     const read = source.readSecret(path);
     if ('text' in read) {
@@ -151,12 +162,17 @@ function readSecrets(
       {
         file: document.file,
         position: document.positionOf(steps),
-        path: setting,
+        path: formatPath(steps),
         message: `${path} cannot be read: ${read.failure}`,
         fix: 'create it, readable by this user only',
       },
     ];
   });
+}
+
+/** The name of a setting, from its place or that of one of its entries. */
+function settingOf(steps: readonly PathStep[]): string {
+  return steps.filter((step) => typeof step === 'string').join('.');
 }
 
 function setAt(tree: Record<string, unknown>, path: readonly PathStep[], value: unknown): void {
@@ -170,17 +186,19 @@ function setAt(tree: Record<string, unknown>, path: readonly PathStep[], value: 
   holder[path.at(-1) ?? ''] = value;
 }
 
-/** Variables are text: a setting that is a number or a truth value gets one when the text is one. */
+/** Variables are text: a setting that is a number, a truth value or a list (commas between) gets one when the text is one. */
 function coerce(tree: Record<string, unknown>, path: readonly PathStep[]): void {
   const text = valueAt(tree, path);
   const type = schemaAt(plainJsonSchema(), path)?.['type'];
   if (typeof text !== 'string') return;
   if ((type === 'integer' || type === 'number') && /^-?\d{1,15}$/.test(text)) setAt(tree, path, Number(text));
   if (type === 'boolean' && (text === 'true' || text === 'false')) setAt(tree, path, text === 'true');
+  if (type === 'array') setAt(tree, path, text === '' ? [] : text.split(',').map((item) => item.trim()));
 }
 
 /** A fault of a value that came from the environment names the variable, not a place in the file. */
 function blameVariable(fault: ConfigFault, overrides: readonly Override[]): ConfigFault {
-  const culprit = overrides.find((override) => override.path.join('.') === fault.path);
+  const place = fault.path.replace(/\[\d+\]$/, '');
+  const culprit = overrides.find((override) => override.path.join('.') === place);
   return culprit === undefined ? fault : { ...fault, file: 'environment', position: undefined, path: culprit.variable };
 }

@@ -6,8 +6,11 @@ import { isAbsolute, join, resolve } from 'node:path';
 import { valueAt } from '../admin/check.ts';
 import type { ConfigDocument } from '../admin/document.ts';
 import type { ConfigFault } from '../admin/fault.ts';
+import type { LimitSettings } from '../limits/bounds.ts';
 import type { Override } from './environment.ts';
 import type { SettingsFile } from './schema.ts';
+import { settleListeners } from './listeners.ts';
+import type { ListenersSettings } from './listeners.ts';
 import { KEY_RECIPE, decodeKey } from './sections/encryption.ts';
 import { isLoopbackHost } from './sections/listen.ts';
 
@@ -34,17 +37,31 @@ export interface EmbeddedSettings {
   readonly socketPath: string;
 }
 
-export interface Settings {
+export interface Settings extends ListenersSettings {
   readonly issuer: string;
-  readonly listen: { readonly host: string; readonly port: number };
+  /** CIDR ranges. */
+  readonly trustedProxies: readonly string[];
+  readonly clockSkewLimitMs: number;
+  readonly shutdownGraceMs: number;
   readonly database: PostgresSettings | EmbeddedSettings;
   /** 32 bytes. Absent only for the embedded engine, whose key is in its key file. */
   readonly keyEncryptionKey: Uint8Array | undefined;
+  /** What else may have sealed the database; none of them seals. */
+  readonly previousKeyEncryptionKeys: readonly Uint8Array[];
+  readonly keyTimes: { readonly rotateAfterSeconds: number; readonly publishAheadSeconds: number };
+  readonly housekeeping: {
+    readonly intervalSeconds: number;
+    /** `undefined` = audit records are kept for ever. */
+    readonly auditRetentionDays: number | undefined;
+  };
+  readonly limits: LimitSettings;
   readonly logLevel: SettingsFile['log_level'];
   readonly nodeName: string;
   /** Why objects marked `demo` may not exist here, in words; undefined where they may. */
   readonly demoRefusedBecause: string | undefined;
 }
+
+const SHUTDOWN_GRACE_MS = 5_000;
 
 interface Surroundings {
   readonly fileFolder: string;
@@ -69,18 +86,12 @@ export function settle(
   const issuer = file.issuer ?? (shared || !loopback || file.listen.port === 0 ? undefined : ownAddress(file));
   if (issuer === undefined)
     fault('issuer', 'is required', 'set it to the URL that clients reach, such as https://sts.example.com');
-  if (!loopback && file.listen.plain_http !== 'behind_tls_proxy')
-    fault(
-      'listen.host',
-      'would offer plain HTTP on an address that others can reach',
-      'listen on 127.0.0.1, or set listen.plain_http: behind_tls_proxy if only a TLS-terminating proxy reaches it',
-      `"${file.listen.host}"`,
-    );
-  if (!loopback && issuer?.startsWith('http:') === true)
+  const listeners = settleListeners(file, { ...around, overrides }, fault);
+  if (issuer?.startsWith('http:') === true && (!loopback || file.listen.tls !== undefined))
     fault(
       'issuer',
-      'must be https when others can reach the listener',
-      'set it to the https URL of the proxy',
+      `must be https ${loopback ? 'when listen.tls is set' : 'when others can reach the listener'}`,
+      `set it to the https URL ${file.listen.tls === undefined ? 'of the proxy' : 'that clients reach'}`,
       `"${issuer}"`,
     );
 
@@ -93,13 +104,36 @@ export function settle(
       'is required with database.url, the same on every node',
       `make one with: ${KEY_RECIPE}; keep it in a file and set key_encryption_key: file:PATH, or CAMBIST_KEY_ENCRYPTION_KEY`,
     );
+  const previousKeys = previousKeysOf(file, fault);
+  if (file.keys.publish_ahead_seconds >= file.keys.rotate_after_seconds)
+    fault(
+      'keys.publish_ahead_seconds',
+      'must be less than keys.rotate_after_seconds: a key is published while the one before it still signs',
+      'lower it, or raise keys.rotate_after_seconds',
+      String(file.keys.publish_ahead_seconds),
+    );
   if (faults.length > 0 || issuer === undefined || typeof key === 'string') return faults;
 
   return {
     issuer,
-    listen: { host: file.listen.host, port: file.listen.port },
+    ...listeners,
+    trustedProxies: file.trusted_proxies,
+    clockSkewLimitMs: file.clock_skew_limit_ms,
+    // Nothing watches a listener that only this machine reaches. Elsewhere: grace and drain (20 s at most) stay below
+    // the 30 s after which orchestrators kill.
+    shutdownGraceMs: file.shutdown_grace_ms ?? (loopback ? 0 : SHUTDOWN_GRACE_MS),
     database: databaseOf(file, dataFolder(file, document, around, overrides)),
     keyEncryptionKey: key,
+    previousKeyEncryptionKeys: previousKeys,
+    keyTimes: {
+      rotateAfterSeconds: file.keys.rotate_after_seconds,
+      publishAheadSeconds: file.keys.publish_ahead_seconds,
+    },
+    housekeeping: {
+      intervalSeconds: file.housekeeping.interval_seconds,
+      auditRetentionDays: file.housekeeping.audit_retention_days,
+    },
+    limits: limitsOf(file),
     logLevel: file.log_level,
     nodeName: file.node_name ?? around.hostName,
     demoRefusedBecause: shared
@@ -110,9 +144,34 @@ export function settle(
   };
 }
 
+function limitsOf({ limits }: SettingsFile): LimitSettings {
+  return {
+    clientPerMinute: limits.client_per_minute,
+    resourcePerMinute: limits.resource_per_minute,
+    subjectPerMinute: limits.subject_per_minute,
+    statusPerMinute: limits.status_per_minute,
+    failedAuthenticationsPerMinute: limits.failed_authentications_per_minute,
+    requestsUnderWayMax: limits.requests_under_way_max,
+  };
+}
+
+function previousKeysOf(
+  file: SettingsFile,
+  fault: (path: string, message: string, fix: string) => void,
+): readonly Uint8Array[] {
+  return file.previous_key_encryption_keys.flatMap((text, index) => {
+    const key = decodeKey(text);
+    if (typeof key !== 'string') return [key];
+    fault('previous_key_encryption_keys', `entry ${index + 1} ${key}`, 'give the key as it was, or remove it');
+    return [];
+  });
+}
+
 function ownAddress({ listen }: SettingsFile): string {
   const host = listen.host.includes(':') ? `[${listen.host}]` : listen.host;
-  return listen.port === 80 ? `http://${host}` : `http://${host}:${listen.port}`;
+  const scheme = listen.tls === undefined ? 'http' : 'https';
+  const usual = listen.port === (scheme === 'http' ? 80 : 443);
+  return `${scheme}://${host}${usual ? '' : `:${listen.port}`}`;
 }
 
 function dataFolder(

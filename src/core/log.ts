@@ -4,37 +4,37 @@
  */
 import { pino } from 'pino';
 import type { DestinationStream, Logger } from 'pino';
+import { loggable, loggableText } from './log/loggable.ts';
 
 export type { Logger };
 
-/** Field names whose values never reach a log line, at the top level or one level down. */
-const SECRET_FIELDS = [
-  'access_token',
-  'actor_token',
-  'assertion',
-  'authorization',
-  'client_assertion',
-  'client_secret',
-  'code',
-  'cookie',
-  'credential',
-  'form',
-  'password',
-  'private_key',
-  'refresh_token',
-  'secret',
-  'subject_token',
-  'token',
-];
-
 export function createLogger(level: string, destination: DestinationStream = pino.destination(2)): Logger {
-  return pino(
+  const logger = pino(
     {
       level,
       base: null,
       timestamp: pino.stdTimeFunctions.isoTime,
-      redact: { paths: SECRET_FIELDS.flatMap((name) => [name, `*.${name}`]), censor: '[redacted]' },
+      // Errors are plain by then.
+      serializers: { err: (err: unknown) => err },
+      hooks: {
+        // Everything that a line is made of comes through here, before pino looks at it: an error's own message too.
+        logMethod(args, method) {
+          method.apply(this, args.map(argument) as typeof args);
+        },
+      },
     },
     destination,
   );
+  // Pino formats the bindings of a child before any hook. Children inherit this one.
+  const original = Reflect.get(logger, 'child') as (this: Logger, bindings: object, options?: object) => Logger;
+  const child = function (this: Logger, bindings: object, options?: object) {
+    return original.call(this, loggable(bindings) as object, options);
+  };
+  Reflect.set(logger, 'child', child);
+  return logger;
+}
+
+function argument(value: unknown): unknown {
+  if (typeof value === 'string') return loggableText(value);
+  return value instanceof Error ? { err: loggable(value) } : loggable(value);
 }

@@ -36,7 +36,11 @@ export type SignatureAlgorithm = (typeof SIGNATURE_ALGORITHMS)[number];
 /** Paths of the public listener. */
 export const PATHS = {
   token: '/oauth2/token',
+  introspect: '/oauth2/introspect',
+  revoke: '/oauth2/revoke',
   jwks: '/oauth2/jwks',
+  revocations: '/oauth2/revocations',
+  revocationKeys: '/oauth2/revocations/jwks',
   authorize: '/oauth2/authorize',
   oauthMetadata: '/.well-known/oauth-authorization-server',
   openidMetadata: '/.well-known/openid-configuration',

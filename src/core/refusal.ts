@@ -17,6 +17,7 @@ export const REASONS = [
   'parameter_duplicated',
   'parameter_missing',
   // 2 authenticate
+  'source_throttled',
   'client_authentication_missing',
   'client_authentication_ambiguous',
   'client_unknown',
@@ -27,6 +28,10 @@ export const REASONS = [
   'client_assertion_type_unsupported',
   'client_assertion_invalid',
   'client_assertion_replayed',
+  // 3 limit
+  'client_rate_exceeded',
+  'resource_rate_exceeded',
+  'subject_rate_exceeded',
   // dispatch
   'grant_unsupported',
   'grant_not_allowed',
@@ -71,6 +76,8 @@ export const REASONS = [
   'some_scopes_denied',
   'no_default_scope_left',
   'nothing_left_to_live',
+  // revocation endpoint
+  'token_not_own',
 ] as const;
 export type Reason = (typeof REASONS)[number];
 
@@ -81,10 +88,17 @@ export interface Refusal {
   readonly kind: 'refusal';
   readonly reason: Reason;
   readonly detail: RefusalDetail;
+  /** Of a limit: when asking again makes sense. Such refusals are counted, not recorded, or they would fill the log. */
+  readonly retryAfterSeconds?: number;
 }
 
 export function refuse(reason: Reason, detail: RefusalDetail = {}): Refusal {
   return { kind: 'refusal', reason, detail };
+}
+
+/** The refusal of a limit; at least 1 second. */
+export function refuseForNow(reason: Reason, retryAfterSeconds: number, detail: RefusalDetail = {}): Refusal {
+  return { kind: 'refusal', reason, detail, retryAfterSeconds: Math.max(1, retryAfterSeconds) };
 }
 
 export function isRefusal(value: unknown): value is Refusal {

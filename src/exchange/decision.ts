@@ -11,8 +11,8 @@ import type { Decision, DecisionInput, PolicyEngine, PolicySet } from '../policy
 import type { Actor } from '../tokens/chain.ts';
 import type { Delegation } from './delegation.ts';
 import type { Asked, AskedScopes } from './entitlement.ts';
-import { policyParty } from './party.ts';
-import type { Party } from './party.ts';
+import { policyParty } from '../standing/party.ts';
+import type { Party } from '../standing/party.ts';
 
 /** What policy was asked and what it answered, kept with the record so that it can be explained and replayed. */
 export interface DecisionTrace {

@@ -9,8 +9,8 @@ import type { Refusal } from '../core/refusal.ts';
 import type { Registry } from '../objects/registry.ts';
 import { MAX_ACT_BYTES, MAX_CHAIN_DEPTH, writeChain } from '../tokens/chain.ts';
 import type { Actor } from '../tokens/chain.ts';
-import { findParty } from './party.ts';
-import type { Party, PartyClaims } from './party.ts';
+import { findParty } from '../standing/party.ts';
+import type { Party, PartyClaims } from '../standing/party.ts';
 import type { VerifiedToken } from './presented.ts';
 
 /** Tokens that one token may descend from. Loops that add no level to the chain add one here. */

@@ -1,6 +1,7 @@
 /**
- * Refusals of callers that did not prove who they are: counted per source prefix and reason, and recorded as one row
- * per window, so that garbage cannot fill the log. Single ones are found by request id in the operational log.
+ * Refusals of callers that did not prove who they are, or that ask more often than a limit lets them: counted per source
+ * prefix and reason (and client, where it is proved), and recorded as one row per window, so that neither garbage nor
+ * zeal can fill the log. Single ones are found by request id in the operational log.
  */
 import { v7 as uuidv7 } from 'uuid';
 import { canonicalBytes, RECORD_VERSION } from '../audit/record.ts';
@@ -10,11 +11,19 @@ import type { Logger } from '../core/log.ts';
 import type { Reason } from '../core/refusal.ts';
 
 export const NOISE_WINDOW_MS = 10_000;
-/** Distinct (prefix, reason) pairs per window; what is beyond is counted under the prefix `other`. */
-const MAX_PAIRS = 1000;
+/** Distinct (prefix, reason, client) per window; what is beyond is counted under the prefix `other`, whoever it was. */
+const MAX_ENTRIES = 1000;
+
+interface Entry {
+  readonly prefix: string;
+  readonly reason: Reason;
+  /** Only of a client that has authenticated. */
+  readonly client: string | undefined;
+  readonly count: number;
+}
 
 export interface Noise {
-  note(sourcePrefix: string, reason: Reason): void;
+  note(sourcePrefix: string, reason: Reason, client?: string): void;
   /** Records what was counted since the last flush. */
   flush(): Promise<void>;
   /** Stops the timer and records the rest. */
@@ -27,15 +36,15 @@ export function createNoise(parts: {
   readonly logger: Logger;
   commit(row: RecordRow): Promise<unknown>;
 }): Noise {
-  let counts = new Map<string, { prefix: string; reason: Reason; count: number }>();
+  let counts = new Map<string, Entry>();
   let since = parts.clock.nowMs();
 
-  const add = (sourcePrefix: string, reason: Reason, count: number) => {
-    const known = counts.has(`${sourcePrefix} ${reason}`) || counts.size < MAX_PAIRS;
-    const prefix = known ? sourcePrefix : 'other';
-    const key = `${prefix} ${reason}`;
-    const before = counts.get(key)?.count ?? 0;
-    counts.set(key, { prefix, reason, count: before + count });
+  const keyOf = ({ prefix, reason, client }: Entry) => `${prefix} ${reason} ${client ?? ''}`;
+  const add = (seen: Entry) => {
+    const known = counts.has(keyOf(seen)) || counts.size < MAX_ENTRIES;
+    const entry = known ? seen : { ...seen, prefix: 'other', client: undefined };
+    const before = counts.get(keyOf(entry))?.count ?? 0;
+    counts.set(keyOf(entry), { ...entry, count: before + seen.count });
   };
 
   const flush = async () => {
@@ -52,7 +61,12 @@ export function createNoise(parts: {
       request_id: id,
       node: parts.node,
       from: new Date(from).toISOString(),
-      refused: entries.map(({ prefix, reason, count }) => ({ source_prefix: prefix, reason, count })),
+      refused: entries.map(({ prefix, reason, client, count }) => ({
+        source_prefix: prefix,
+        reason,
+        ...(client === undefined ? {} : { client }),
+        count,
+      })),
     };
     try {
       await parts.commit({
@@ -69,7 +83,7 @@ export function createNoise(parts: {
       });
     } catch (error) {
       // Counted again in the next window: the database is down, and these callers were refused whatever happens.
-      for (const { prefix, reason, count } of entries) add(prefix, reason, count);
+      for (const entry of entries) add(entry);
       parts.logger.warn(
         { err: error, refused: entries.length },
         'refusals of unauthenticated callers could not be recorded',
@@ -80,8 +94,8 @@ export function createNoise(parts: {
   const timer = setInterval(() => void flush(), NOISE_WINDOW_MS);
   timer.unref();
   return {
-    note: (sourcePrefix, reason) => {
-      add(sourcePrefix, reason, 1);
+    note: (prefix, reason, client) => {
+      add({ prefix, reason, client, count: 1 });
     },
     flush,
     stop: async () => {

@@ -12,23 +12,21 @@ import { MARK_SKEW_SECONDS } from '../clients/authenticate.ts';
 import type { StoredObject } from '../objects/kinds.ts';
 import type { TrustedIssuer } from '../objects/issuer.ts';
 import type { Registry, StateSeen } from '../objects/registry.ts';
-import { readOwnToken } from '../tokens/access-token.ts';
 import type { Actor } from '../tokens/chain.ts';
 import { readAudience } from '../tokens/claims.ts';
-import { decodeCompact, normalizeTyp } from '../tokens/compact.ts';
+import { decodeCompact } from '../tokens/compact.ts';
 import type { UnverifiedJwt } from '../tokens/compact.ts';
 import { isFault } from '../tokens/fault.ts';
 import type { Fault } from '../tokens/fault.ts';
-import type { AdmittedKey } from '../tokens/jwk.ts';
-import { factsOfOwnToken } from '../tokens/revocation.ts';
 import type { Predicate, TokenFacts } from '../tokens/revocation.ts';
-import { verifySignature } from '../tokens/verify.ts';
 import { issuerOfUnverified, verifyExternalToken } from '../trust/external-token.ts';
 import type { ExternalToken } from '../trust/external-token.ts';
 import type { KeySets } from '../trust/key-sets.ts';
 import type { Presented } from './grant.ts';
-import { findParty, NO_CLAIMS } from './party.ts';
-import type { Party, PartyClaims } from './party.ts';
+import { whyDead } from '../standing/own-token.ts';
+import type { Fallen, OwnTokens } from '../standing/own-token.ts';
+import { findParty, NO_CLAIMS } from '../standing/party.ts';
+import type { Party, PartyClaims } from '../standing/party.ts';
 
 /** Which of the two tokens of a request is meant; names its refusals. */
 export type Role = 'subject' | 'actor';
@@ -67,20 +65,11 @@ export interface ResourceScopes {
   readonly origin: 'own-token' | 'mapping';
 }
 
-/** What was remembered of a token of ours when it was issued. */
-export interface IssuedToken {
-  readonly ancestors: readonly string[];
-  readonly claims: PartyClaims;
-}
-
 export interface VerifierParts {
   readonly issuer: string;
   readonly clock: Clock;
   readonly keySets: KeySets;
-  /** Our own public keys, by kid. */
-  ownKeys(kid: string | undefined): Promise<readonly AdmittedKey[]>;
-  /** A token of ours whose record was committed; undefined when it never was, or is gone. */
-  findIssued(jti: string, subject: Party): Promise<IssuedToken | undefined>;
+  readonly ownTokens: OwnTokens;
   /** The revocation that hits such a token, if there is one. */
   findRevocation(facts: TokenFacts, state: StateSeen): Promise<Predicate | undefined>;
 }
@@ -105,11 +94,13 @@ export function createPresentedVerifier(parts: VerifierParts): VerifyPresented {
       : verifyExternal(parts, role, presented, jwt, iss, client, registry));
     if (isRefusal(token)) return token;
     seen(token);
-    const revoked = await parts.findRevocation(token.facts, registry.state);
-    if (revoked !== undefined) return refuse(`${role}_token_revoked`, { revoked: revoked.kind });
     if (await nameIsTaken(token.party, registry)) return refuse('subject_name_taken');
     if (token.party.disabled) return refuse(`${role}_disabled`);
-    return (await firstDisabled(token.chain, registry, parts.issuer)) ?? token;
+    const dead = await whyDead(token, registry, parts);
+    if (dead === undefined) return token;
+    return dead.dead === 'revoked'
+      ? refuse(`${role}_token_revoked`, { revoked: dead.by })
+      : refuse('chain_member_disabled');
   };
 }
 
@@ -123,24 +114,15 @@ async function verifyOwn(
   registry: Registry,
 ): Promise<VerifiedToken | Refusal> {
   // RFC 8725 §3.11: an access token is no ID token. Type `jwt` takes it, as RFC 8693 §3 allows.
-  if (presented.type === 'id_token' || normalizeTyp(jwt.header.typ) !== 'at+jwt')
-    return refuse(`${role}_token_invalid`, { fault: 'type_not_allowed' });
-  const signed = await verifySignature(jwt, await parts.ownKeys(jwt.header.kid), ['ES256', 'RS256']);
-  if (isFault(signed)) return invalid(role, signed);
-  const own = readOwnToken(signed, { issuer: parts.issuer, nowSeconds: nowSeconds(parts.clock) });
-  if (isFault(own)) return invalid(role, own);
-
+  if (presented.type === 'id_token') return refuse(`${role}_token_invalid`, { fault: 'type_not_allowed' });
+  const read = await parts.ownTokens.read(jwt);
+  if (isFault(read)) return invalid(role, read);
+  const { own } = read;
   const scopesAt = await servedScopes(parts, role, own, client, registry);
   if (isRefusal(scopesAt)) return scopesAt;
-  const party = await findParty(own.subject, registry, parts.issuer);
-  // Its trusted issuer or client was removed since: what it vouched for is worth nothing now.
-  if (party === undefined) return refuse(`${role}_disabled`);
-  // Who asked for it is not always in its chain (impersonation), and takes part in nothing once disabled.
-  const requester = await registry.client(own.clientId);
-  if (requester === undefined || requester.disabled)
-    return refuse(party.disabled ? `${role}_disabled` : 'chain_member_disabled', { client: own.clientId });
-  const issued = await parts.findIssued(own.jti, party);
-  if (issued === undefined) return refuse(`${role}_token_unknown`);
+  const recalled = await parts.ownTokens.recall(own, registry);
+  if ('fallen' in recalled) return refuseFallen(role, recalled, own.clientId);
+  const { party, issued, facts } = recalled;
   return made({
     party,
     claims: issued.claims,
@@ -150,11 +132,22 @@ async function verifyOwn(
     ancestors: issued.ancestors,
     issuer: parts.issuer,
     mayAct: undefined,
-    facts: factsOfOwnToken(own, parts.issuer, issued.ancestors),
+    facts,
     scopesAt,
     authentication: authenticationOf(own),
     marks: [],
   });
+}
+
+function refuseFallen(role: Role, fallen: Fallen, client: string): Refusal {
+  switch (fallen.fallen) {
+    case 'subject_gone':
+      return refuse(`${role}_disabled`);
+    case 'requester_disabled':
+      return refuse(fallen.subjectDisabled ? `${role}_disabled` : 'chain_member_disabled', { client });
+    case 'not_committed':
+      return refuse(`${role}_token_unknown`);
+  }
 }
 
 /** Meant for us (an identity token, only in its own client's hands), or for a resource that the caller serves (R9). */
@@ -283,20 +276,6 @@ async function mappedScopes(
   return found.flatMap(({ resource, scopes }) =>
     resource === undefined ? [] : [{ resource, scopes, origin: 'mapping' as const }],
   );
-}
-
-/** RFC 8693 §4.1: earlier actors are no ground for access; one that was disabled is a ground against it. */
-async function firstDisabled(
-  chain: readonly Actor[],
-  registry: Registry,
-  ourIssuer: string,
-): Promise<Refusal | undefined> {
-  for (const actor of chain) {
-    const party = await findParty(actor, registry, ourIssuer);
-    const gone = party === undefined && actor.issuer === ourIssuer;
-    if (gone || party?.disabled === true) return refuse('chain_member_disabled');
-  }
-  return undefined;
 }
 
 /** A workload that is bound to a client goes by both names. */

@@ -11,18 +11,18 @@ import type { AuthenticatedClient } from '../clients/authenticate.ts';
 import { principalKey } from '../core/principal.ts';
 import type { Principal } from '../core/principal.ts';
 import type { Refusal } from '../core/refusal.ts';
+import type { Standing } from '../limits/rates.ts';
 import type { Party as PolicyParty } from '../policy/engine.ts';
-import type { IssuedTokens } from '../store/issued.ts';
 import type { PersonKeys } from '../store/persons.ts';
 import type { Actor } from '../tokens/chain.ts';
-import type { Arrival } from './arrival.ts';
+import type { Arrival } from '../core/arrival.ts';
 import type { DecisionTrace } from './decision.ts';
 import type { Delegation } from './delegation.ts';
 import type { Dispatched } from './dispatch.ts';
 import type { MintedToken } from './mint.ts';
 import { named } from './named.ts';
-import type { Party, PartyClaims } from './party.ts';
-import type { IssuedToken, VerifiedToken } from './presented.ts';
+import type { Party, PartyClaims } from '../standing/party.ts';
+import type { VerifiedToken } from './presented.ts';
 import type { Target } from './target.ts';
 
 /** What is known so far; each step adds its own. */
@@ -38,6 +38,8 @@ export interface Facts {
   trace?: DecisionTrace;
   minted?: MintedToken;
   impersonation?: boolean;
+  /** With the limits that applied so far; told to the caller, not recorded. */
+  standings?: readonly Standing[];
 }
 
 export interface RecorderParts {
@@ -85,6 +87,7 @@ export async function openRecording(parts: RecorderParts, facts: Facts): Promise
         time: new Date(nowMs).toISOString(),
         kind,
         request_id: arrival.requestId,
+        ...(arrival.traceId === undefined ? {} : { trace_id: arrival.traceId }),
         node: parts.node,
         state_version: facts.stateVersion,
         source_prefix: arrival.sourcePrefix,
@@ -237,30 +240,4 @@ export async function openPersons(
     if (key !== undefined) opened.push({ ref, ...openPerson({ ref, key }, row.id, sealed) });
   }
   return opened;
-}
-
-/** What was remembered of a token of ours; the claims of its person are sealed under that person's key. */
-export function createIssuedTokenFinder(
-  issued: IssuedTokens,
-  persons: PersonKeys,
-): (jti: string, subject: Party) => Promise<IssuedToken | undefined> {
-  return async (jti, subject) => {
-    const row = await issued.find(jti);
-    if (row === undefined) return undefined;
-    if (row.subjectClaims === null) return { ancestors: row.ancestors, claims: { groups: [] } };
-    const ref = await persons.find(subject.principal);
-    const key = ref === undefined ? undefined : await persons.open(ref);
-    // The person was erased since: nobody acts for them any more.
-    if (ref === undefined || key === undefined) return undefined;
-    try {
-      const { groups = [], email, name } = openPerson({ ref, key }, jti, row.subjectClaims);
-      return {
-        ancestors: row.ancestors,
-        claims: { groups, ...(email === undefined ? {} : { email }), ...(name === undefined ? {} : { name }) },
-      };
-    } catch {
-      // Sealed under an earlier key: erased, and seen again since.
-      return undefined;
-    }
-  };
 }

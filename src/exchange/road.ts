@@ -1,24 +1,27 @@
 /**
  * THE road: what happens to every request at the token endpoint, whatever its grant, from top to bottom.
  *
- *   1 parse (http/form.ts)  2 authenticate  3 (limits: not built yet)  dispatch  4 verify  5 resolve  6 decide  7 mint
+ *   1 parse (http/form.ts)  2 authenticate  3 limit  dispatch  4 verify  5 resolve  6 decide  7 mint
  *   8 commit  9 answer (http/wire.ts)
  *
  * A refusal takes the same road from where it happened: recorded, then answered. No commit, no token.
  */
 import type { RecordRow } from '../audit/record.ts';
-import { readCredentials } from '../clients/credentials.ts';
-import type { Authenticate, AuthenticatedClient, PendingMark } from '../clients/authenticate.ts';
+import { admitCaller, claimedBy } from '../clients/caller.ts';
+import type { CallerParts } from '../clients/caller.ts';
+import type { PendingMark } from '../clients/authenticate.ts';
+import { claimedClient, readCredentials } from '../clients/credentials.ts';
 import type { Clock } from '../core/clock.ts';
 import { nowSeconds } from '../core/clock.ts';
 import { isRefusal, refuse, Unavailable } from '../core/refusal.ts';
 import type { Reason, Refusal } from '../core/refusal.ts';
+import type { RateLimits, Standing } from '../limits/rates.ts';
 import type { Registry, StateSeen } from '../objects/registry.ts';
 import type { Commitment, IssuedRow } from '../store/commitment.ts';
 import type { CommitOutcome } from '../store/commits.ts';
 import type { SigningKey } from '../tokens/access-token.ts';
 import type { Predicate, TokenFacts } from '../tokens/revocation.ts';
-import type { Arrival } from './arrival.ts';
+import type { Arrival } from '../core/arrival.ts';
 import { authorizeIdentity } from './decision.ts';
 import type { AuthorizedGrant, Decide } from './decision.ts';
 import { checkMayAct, delegate } from './delegation.ts';
@@ -27,16 +30,16 @@ import { askScopes } from './entitlement.ts';
 import { factsOfGrant, mint } from './mint.ts';
 import type { MintedToken, MintRequest } from './mint.ts';
 import type { Noise } from './noise.ts';
-import { clientParty, NO_CLAIMS } from './party.ts';
+import { clientParty, NO_CLAIMS } from '../standing/party.ts';
 import type { Role, VerifiedToken, VerifyPresented } from './presented.ts';
 import { openRecording } from './recorder.ts';
 import type { Facts, RecorderParts, Recording } from './recorder.ts';
-import { resolveTarget } from './target.ts';
+import { namedResources, resolveTarget } from './target.ts';
 import type { Target } from './target.ts';
 
 /** The steps that are timed; what each costs is in `src/README.md`. */
 export type Phase =
-  'registry' | 'authenticate' | 'dispatch' | 'verify' | 'resolve' | 'decide' | 'mint' | 'record' | 'commit';
+  'registry' | 'authenticate' | 'limit' | 'dispatch' | 'verify' | 'resolve' | 'decide' | 'mint' | 'record' | 'commit';
 
 /** The answer to a request. `record` is what was committed; refusals of unauthenticated callers have none of their own. */
 export type Answer =
@@ -45,14 +48,18 @@ export type Answer =
       readonly minted: MintedToken;
       readonly issuedTokenType: string | undefined;
       readonly record: RecordRow;
+      readonly standings: readonly Standing[];
     }
-  | { readonly kind: 'refused'; readonly refusal: Refusal; readonly record: RecordRow | undefined };
+  | {
+      readonly kind: 'refused';
+      readonly refusal: Refusal;
+      readonly record: RecordRow | undefined;
+      readonly standings: readonly Standing[];
+    };
 
-export interface RoadParts extends RecorderParts {
+export interface RoadParts extends RecorderParts, CallerParts {
   readonly clock: Clock;
-  /** The registered objects, at least as new as this call. */
-  registry(): Promise<Registry>;
-  readonly authenticate: Authenticate;
+  readonly limits: RateLimits;
   readonly dispatch: Dispatch;
   readonly verifyPresented: VerifyPresented;
   readonly decide: Decide;
@@ -63,18 +70,17 @@ export interface RoadParts extends RecorderParts {
   readonly noise: Noise;
   /** Told how long each step took, in milliseconds. */
   observe(phase: Phase, durationMs: number): void;
+  /** Runs a step, as a part of what is told of the request; default: just runs it. */
+  within?<T>(phase: Phase, work: () => Promise<T>): Promise<T>;
 }
 
 export type Road = (arrival: Arrival) => Promise<Answer>;
 
 export function createRoad(parts: RoadParts): Road {
   return async (arrival) => {
-    const registry = await timed(parts, 'registry', () => parts.registry());
-    const client = await timed(parts, 'authenticate', () => authenticate(parts, arrival, registry));
-    if (isRefusal(client)) {
-      parts.noise.note(arrival.sourcePrefix, client.reason);
-      return { kind: 'refused', refusal: client, record: undefined };
-    }
+    const caller = await admitCaller(parts, arrival, (phase, work) => timed(parts, phase, work));
+    if (isRefusal(caller)) return turnAway(parts, arrival, caller);
+    const { client, registry } = caller;
     const facts: Facts = { arrival, stateVersion: registry.state.version, client };
     let result: MintedToken | Refusal;
     try {
@@ -84,8 +90,25 @@ export function createRoad(parts: RoadParts): Road {
       if (!(error instanceof Unavailable && error.dependency === 'database')) await recordFailure(parts, facts);
       throw error;
     }
+    if (isRefusal(result) && result.retryAfterSeconds !== undefined)
+      return turnAway(parts, arrival, result, facts.standings, client.id);
     return commitAndAnswer(parts, facts, result);
   };
+}
+
+/**
+ * Refuses without a record of its own: who did not authenticate, and who is over a limit, could fill the log with them.
+ * What such a request presented is not used up: nothing came of it.
+ */
+function turnAway(
+  parts: RoadParts,
+  { sourcePrefix }: Arrival,
+  refusal: Refusal,
+  standings: readonly Standing[] = [],
+  client?: string,
+): Answer {
+  parts.noise.note(sourcePrefix, refusal.reason, client);
+  return { kind: 'refused', refusal, record: undefined, standings };
 }
 
 /** A step failed: what was used up stays used, and the failure has its record, as far as the database can be reached. */
@@ -99,24 +122,20 @@ async function recordFailure(parts: RoadParts, facts: Facts): Promise<void> {
   }
 }
 
-async function authenticate(
-  parts: RoadParts,
-  arrival: Arrival,
-  registry: Registry,
-): Promise<AuthenticatedClient | Refusal> {
-  const presented = readCredentials(arrival.authorization, arrival.form);
-  return isRefusal(presented) ? presented : parts.authenticate(presented, registry);
-}
-
 /** From an authenticated client to a minted token, or the refusal at the step where it was refused. */
 async function travel(parts: RoadParts, facts: Facts, registry: Registry): Promise<MintedToken | Refusal> {
   const { client, arrival } = facts;
+  const limited = await timed(parts, 'limit', () => limitRequest(parts, facts, registry));
+  if (limited !== undefined) return limited;
+
   const dispatched = await timed(parts, 'dispatch', () => parts.dispatch(client, arrival.form));
   if (isRefusal(dispatched)) return dispatched;
   facts.dispatched = dispatched;
 
   const tokens = await timed(parts, 'verify', () => verifyTokens(parts, facts, dispatched, registry));
   if (isRefusal(tokens)) return tokens;
+  const exhausted = await timed(parts, 'limit', () => limitSubject(parts, facts));
+  if (exhausted !== undefined) return exhausted;
 
   const target = await timed(parts, 'resolve', () => resolveTarget(dispatched.request, registry));
   if (isRefusal(target)) return target;
@@ -149,6 +168,22 @@ async function checkStillborn(parts: RoadParts, token: TokenFacts, registry: Reg
   if (revoked === undefined) return undefined;
   if (revoked.kind === 'token') return refuse('subject_token_revoked', { revoked: revoked.kind });
   throw new Unavailable('revocation', `tokens of this moment are revoked (${revoked.kind})`);
+}
+
+/** Step 3, before any work on signatures: the client, then what it names; who is over the first takes nothing of the others. */
+async function limitRequest(parts: RoadParts, facts: Facts, registry: Registry): Promise<Refusal | undefined> {
+  const { client, arrival } = facts;
+  const admission = await parts.limits.admitRequest(client.object, () => namedResources(arrival.form, registry));
+  facts.standings = admission.standings;
+  return admission.refusal;
+}
+
+/** Step 3 for the subject, only now that its token is verified: or anybody could use up somebody's quota. */
+async function limitSubject(parts: RoadParts, facts: Facts): Promise<Refusal | undefined> {
+  if (facts.subjectToken === undefined) return undefined;
+  const admission = await parts.limits.admitSubject(facts.subjectToken.party.principal);
+  facts.standings = [...(facts.standings ?? []), ...admission.standings];
+  return admission.refusal;
 }
 
 async function verifyTokens(
@@ -209,6 +244,7 @@ async function commitAndAnswer(parts: RoadParts, facts: Facts, result: MintedTok
   const nowMs = parts.clock.nowMs();
   const marks = pendingMarks(facts);
   const replays = marks.map(({ mark, reason }) => ({ refusal: refuse(reason), mark }));
+  const { standings = [] } = facts;
   const refusal = isRefusal(result) ? result : undefined;
   const record = refusal === undefined ? recording.row('issued', nowMs) : recording.row('refused', nowMs, refusal);
   const commitment: Commitment = {
@@ -220,10 +256,14 @@ async function commitAndAnswer(parts: RoadParts, facts: Facts, result: MintedTok
   if (committed.outcome === 'replayed') {
     const lost = replays[committed.mark];
     if (lost === undefined) throw new Error('the store named a mark that was not asked for');
-    return { kind: 'refused', refusal: lost.refusal, record: commitment.marks[committed.mark]?.lost };
+    // Who presents a used assertion has not authenticated, and must not use up the client's quota with it for long.
+    if (lost.refusal.reason === 'client_assertion_replayed')
+      parts.failures.note(facts.arrival.source, claimedBy(facts.arrival));
+    return { kind: 'refused', refusal: lost.refusal, record: commitment.marks[committed.mark]?.lost, standings };
   }
-  if (isRefusal(result)) return { kind: 'refused', refusal: result, record };
-  return { kind: 'issued', minted: result, issuedTokenType: facts.dispatched?.request.issuedTokenType, record };
+  if (isRefusal(result)) return { kind: 'refused', refusal: result, record, standings };
+  const issuedTokenType = facts.dispatched?.request.issuedTokenType;
+  return { kind: 'issued', minted: result, issuedTokenType, record, standings };
 }
 
 function pendingMarks(facts: Facts): readonly { readonly mark: PendingMark; readonly reason: Reason }[] {
@@ -265,7 +305,7 @@ function lineageOf({ subjectToken, actorToken }: Facts): readonly string[] {
 async function timed<T>(parts: RoadParts, phase: Phase, work: () => Promise<T>): Promise<T> {
   const start = performance.now();
   try {
-    return await work();
+    return await (parts.within?.(phase, work) ?? work());
   } finally {
     parts.observe(phase, performance.now() - start);
   }

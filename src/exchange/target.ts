@@ -2,6 +2,7 @@
  * Step 5 of the road: which registered resources are asked for. Each named target is one of them, or the request is
  * refused (`invalid_target`, RFC 8693 §2.2.2, RFC 8707 §2); another audience is never substituted.
  */
+import type { Form } from '../core/form.ts';
 import { isRefusal, refuse } from '../core/refusal.ts';
 import type { Refusal } from '../core/refusal.ts';
 import type { StoredObject } from '../objects/kinds.ts';
@@ -28,10 +29,7 @@ export async function resolveTarget(request: GrantRequest, registry: Registry): 
     found.set(resource.name, resource);
   }
   for (const audience of request.audiences) {
-    // RFC 8693 §2.1: an audience is a logical name; a registered URI is one as well.
-    const named =
-      canonicalTarget(audience) === undefined ? registry.resource(audience) : registry.resourceByUri(audience);
-    const resource = admit(await named, audience);
+    const resource = admit(await resourceByAudience(audience, registry), audience);
     if (isRefusal(resource)) return resource;
     found.set(resource.name, resource);
   }
@@ -41,6 +39,28 @@ export async function resolveTarget(request: GrantRequest, registry: Registry): 
   if (target.length > 1 && (groups.size > 1 || groups.has(undefined)))
     return refuse('targets_not_grouped', { targets: target.map((resource) => resource.name) });
   return target;
+}
+
+/** The registered ones among what a form names, each once, before anything is refused: what is not registered is nobody. */
+export async function namedResources(form: Form, registry: Registry): Promise<Target> {
+  const found = await Promise.all([
+    ...form
+      .all('resource')
+      .slice(0, MAX_TARGETS)
+      .map((uri) => registry.resourceByUri(uri)),
+    ...form
+      .all('audience')
+      .slice(0, MAX_TARGETS)
+      .map((name) => resourceByAudience(name, registry)),
+  ]);
+  return [
+    ...new Map(found.flatMap((resource) => (resource === undefined ? [] : [[resource.name, resource]]))).values(),
+  ];
+}
+
+/** RFC 8693 §2.1: an audience is a logical name; a registered URI is one as well. */
+function resourceByAudience(audience: string, registry: Registry): Promise<StoredObject<'resource'> | undefined> {
+  return canonicalTarget(audience) === undefined ? registry.resource(audience) : registry.resourceByUri(audience);
 }
 
 function admit(resource: StoredObject<'resource'> | undefined, asked: string): StoredObject<'resource'> | Refusal {

@@ -11,13 +11,23 @@ export const JWKS_MAX_AGE_SECONDS = 300;
 
 /** Authorization server metadata (RFC 8414 §2). */
 export function metadata(issuer: string, grantTypes: readonly string[]): Readonly<Record<string, unknown>> {
+  // `workload_identity` is `private_key_jwt` on the wire: a platform's JWT as client assertion.
+  const authMethods = AUTH_METHODS.filter((method) => method !== 'workload_identity');
   return {
     issuer,
     token_endpoint: issuer + PATHS.token,
     jwks_uri: issuer + PATHS.jwks,
+    introspection_endpoint: issuer + PATHS.introspect,
+    introspection_endpoint_auth_methods_supported: authMethods,
+    introspection_endpoint_auth_signing_alg_values_supported: SIGNATURE_ALGORITHMS,
+    revocation_endpoint: issuer + PATHS.revoke,
+    revocation_endpoint_auth_methods_supported: authMethods,
+    revocation_endpoint_auth_signing_alg_values_supported: SIGNATURE_ALGORITHMS,
+    // Ours: what is revoked now, for servers that verify offline, and the keys that sign it and nothing else.
+    cambist_revocations_endpoint: issuer + PATHS.revocations,
+    cambist_revocations_jwks_uri: issuer + PATHS.revocationKeys,
     grant_types_supported: grantTypes,
-    // `workload_identity` is `private_key_jwt` on the wire: a platform's JWT as client assertion.
-    token_endpoint_auth_methods_supported: AUTH_METHODS.filter((method) => method !== 'workload_identity'),
+    token_endpoint_auth_methods_supported: authMethods,
     token_endpoint_auth_signing_alg_values_supported: SIGNATURE_ALGORITHMS,
     // Required by RFC 8414 §2, and MCP's SDKs refuse metadata without these three. There is no sign-in yet: the
     // endpoint answers 501 and says what to use instead.

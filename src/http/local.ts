@@ -12,8 +12,10 @@ import { z } from 'zod';
 import type { Operations, Outcome, Problem } from '../admin/operations.ts';
 import type { Logger } from '../core/log.ts';
 import { Unavailable } from '../core/refusal.ts';
+import { PURPOSE_NAMES } from '../keys/slots.ts';
 import { KINDS } from '../objects/kinds.ts';
 import type { Kind } from '../objects/kinds.ts';
+import { REVOCATION_KINDS } from '../tokens/revocation.ts';
 
 /** Bodies beyond this are refused; a set of object files fits many times. */
 export const LOCAL_BODY_MAX_BYTES = 32 * 1024 * 1024;
@@ -131,11 +133,13 @@ const word = z
   .min(1)
   .max(2048)
   .regex(/^[^\0]*$/);
+const objectsText = z.strictObject({
+  file: word,
+  text: z.string(),
+  includes: z.record(z.string(), z.string()).optional(),
+});
 const textsAndPrune = {
-  texts: z
-    .array(z.strictObject({ file: word, text: z.string(), includes: z.record(z.string(), z.string()).optional() }))
-    .min(1)
-    .max(1000),
+  texts: z.array(objectsText).min(1).max(1000),
   prune: z.boolean(),
 };
 
@@ -149,7 +153,21 @@ const ARGUMENTS = {
   setDisabled: z.strictObject({ kind, name: word, disabled: z.boolean() }),
   list: z.strictObject({ kind, after: word.optional(), limit: z.number().int().min(1).max(1000) }),
   show: z.strictObject({ kind, name: word }),
+  put: z.strictObject({ kind, text: objectsText, replace: z.boolean() }),
+  remove: z.strictObject({ kind, name: word, dryRun: z.boolean() }),
+  exportObjects: z.strictObject({}),
   recordsByRequestId: z.strictObject({ requestId: word }),
+  recordsByJti: z.strictObject({ jti: word }),
+  listKeys: z.strictObject({}),
+  rotateKeys: z.strictObject({ purpose: z.enum(PURPOSE_NAMES), algorithm: word.optional(), now: z.boolean() }),
+  activateKeys: z.strictObject({ kids: z.array(word).max(20) }),
+  taintKey: z.strictObject({ kid: word }),
+  rewrapKeys: z.strictObject({
+    position: z.strictObject({ column: z.number().int().min(0).max(100), after: word.nullable() }).optional(),
+  }),
+  countSealed: z.strictObject({}),
+  revoke: z.strictObject({ by: z.enum(REVOCATION_KINDS), value: word.optional(), issuedBefore: word.optional() }),
+  listRevocations: z.strictObject({}),
 } satisfies { [O in keyof Operations]: z.ZodType<Parameters<Operations[O]>[0]> };
 
 type Call = () => Promise<Outcome<unknown>>;
@@ -171,8 +189,11 @@ interface Answer {
 const STATUS: { readonly [C in Problem['code']]: number } = {
   objects_invalid: 422,
   object_unknown: 404,
+  object_exists: 409,
+  object_in_use: 409,
   state_moved: 409,
   key_taken: 409,
+  keys_too_many: 409,
   argument_invalid: 400,
 };
 

@@ -7,25 +7,31 @@ import type { ServerResponse } from 'node:http';
 import { Unavailable } from '../core/refusal.ts';
 import type { Reason, Refusal } from '../core/refusal.ts';
 import type { Answer } from '../exchange/road.ts';
+import type { StatusAnswer } from '../status/status-road.ts';
+import type { Standing } from '../limits/rates.ts';
+import { rateLimitFields } from './rate-limit-fields.ts';
 
 export const REQUEST_ID_HEADER = 'Cambist-Request-Id';
 const RETRY_AFTER_SECONDS = 2;
 
 interface Wire {
-  readonly status: 400 | 401 | 405 | 413;
+  readonly status: 400 | 401 | 405 | 413 | 429;
   readonly error:
     | 'invalid_request'
     | 'invalid_client'
     | 'unauthorized_client'
     | 'unsupported_grant_type'
     | 'invalid_scope'
-    | 'invalid_target';
+    | 'invalid_target'
+    | 'temporarily_unavailable';
 }
 
 const invalidRequest: Wire = { status: 400, error: 'invalid_request' };
 const invalidClient: Wire = { status: 401, error: 'invalid_client' };
 const invalidScope: Wire = { status: 400, error: 'invalid_scope' };
 const invalidTarget: Wire = { status: 400, error: 'invalid_target' };
+/** Our choice: RFC 6749 §5.2 has no code for it; 429 is RFC 6585 §4. */
+const tooMany: Wire = { status: 429, error: 'temporarily_unavailable' };
 
 const WIRE = {
   method_not_allowed: { status: 405, error: 'invalid_request' },
@@ -35,6 +41,7 @@ const WIRE = {
   parameter_in_query: invalidRequest,
   parameter_duplicated: invalidRequest,
   parameter_missing: invalidRequest,
+  source_throttled: tooMany,
   // RFC 6749 §5.2: 401 invalid_client; two methods at once are invalid_request.
   client_authentication_missing: invalidClient,
   client_authentication_ambiguous: invalidRequest,
@@ -46,6 +53,9 @@ const WIRE = {
   client_assertion_type_unsupported: invalidClient,
   client_assertion_invalid: invalidClient,
   client_assertion_replayed: invalidClient,
+  client_rate_exceeded: tooMany,
+  resource_rate_exceeded: tooMany,
+  subject_rate_exceeded: tooMany,
   grant_unsupported: { status: 400, error: 'unsupported_grant_type' },
   grant_not_allowed: { status: 400, error: 'unauthorized_client' },
   // RFC 8693 §2.2.2: an invalid or unacceptable subject or actor token MUST be invalid_request.
@@ -88,6 +98,8 @@ const WIRE = {
   some_scopes_denied: invalidScope,
   no_default_scope_left: invalidScope,
   nothing_left_to_live: invalidRequest,
+  // RFC 7009 §2.1: the request is refused, and the client is told.
+  token_not_own: { status: 400, error: 'unauthorized_client' },
 } as const satisfies Record<Reason, Wire>;
 
 const DESCRIPTIONS = {
@@ -125,11 +137,11 @@ function sendError(
 /** Sends an answer of the road (RFC 6749 §5.1 and §5.2, RFC 8693 §2.2). */
 export function sendAnswer(response: ServerResponse, answer: Answer, usedHeader: boolean): void {
   if (answer.kind === 'refused') {
-    sendRefusal(response, answer.refusal, usedHeader);
+    sendRefusal(response, answer.refusal, usedHeader, answer.standings);
     return;
   }
   const { jwt, claims } = answer.minted;
-  head(response, 200);
+  head(response, 200, rateLimitFields(answer.standings));
   response.end(
     JSON.stringify({
       access_token: jwt,
@@ -141,15 +153,32 @@ export function sendAnswer(response: ServerResponse, answer: Answer, usedHeader:
   );
 }
 
+/** Sends an answer of a status endpoint (RFC 7662 §2.2; RFC 7009 §2.2: 200, and the body means nothing). */
+export function sendStatus(response: ServerResponse, answer: StatusAnswer, usedHeader: boolean): void {
+  if (answer.refusal !== undefined) {
+    sendRefusal(response, answer.refusal, usedHeader, answer.standings);
+    return;
+  }
+  head(response, 200, rateLimitFields(answer.standings));
+  response.end(JSON.stringify(answer.body ?? {}));
+}
+
 /** Sends a refusal; `usedHeader`: the caller used the `Authorization` header, so it is told the scheme (RFC 6749 §5.2). */
-export function sendRefusal(response: ServerResponse, refusal: Refusal, usedHeader: boolean): void {
+export function sendRefusal(
+  response: ServerResponse,
+  refusal: Refusal,
+  usedHeader: boolean,
+  standings: readonly Standing[] = [],
+): void {
   const wire: Wire = WIRE[refusal.reason];
   const challenge =
     wire.status === 401 && usedHeader ? { 'WWW-Authenticate': 'Basic realm="cambist", charset="UTF-8"' } : undefined;
   const allow = wire.status === 405 ? { Allow: 'POST' } : undefined;
   // What was not read of an oversized body is not waited for.
   const close = wire.status === 413 ? { Connection: 'close' } : undefined;
-  sendError(response, wire.status, wire.error, { ...challenge, ...allow, ...close });
+  const retry = wire.status === 429 ? { 'Retry-After': String(refusal.retryAfterSeconds ?? 1) } : undefined;
+  const limits = rateLimitFields(standings);
+  sendError(response, wire.status, wire.error, { ...challenge, ...allow, ...close, ...limits, ...retry });
 }
 
 /** Sends what a thrown error becomes: 503 for a dependency, 500 for a bug. Neither says more. */

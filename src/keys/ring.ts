@@ -1,116 +1,113 @@
 /**
- * The ring of our signing keys: made on first start, one per algorithm, published before anything is signed with it.
- * Private keys lie sealed in the database and are opened into memory only here.
+ * The ring of our signing keys as this node has it in memory: what signs, what verifies, what is published. Made keys
+ * and their steps are in the database (`rotation.ts`); here they are loaded whole, at once, whenever they have changed.
+ * Private keys are opened only here, and only those that may sign. A tainted key is in none of the three.
  */
-import { createPrivateKey, generateKeyPairSync } from 'node:crypto';
-import { calculateJwkThumbprint } from 'jose';
+import type { KeyObject } from 'node:crypto';
 import type { JWK } from 'jose';
-import { nowSeconds } from '../core/clock.ts';
 import type { Clock } from '../core/clock.ts';
-import type { Logger } from '../core/log.ts';
+import { shareNext } from '../store/grouping.ts';
 import type { Envelope } from '../store/envelope.ts';
-import type { SigningKeyRow, SigningKeys } from '../store/signing-keys.ts';
-import type { SigningKey } from '../tokens/access-token.ts';
+import type { KeySlot, SigningKeyRow, SigningKeys } from '../store/signing-keys.ts';
 import { isFault } from '../tokens/fault.ts';
 import { admitJwks } from '../tokens/jwk.ts';
 import type { AdmittedKey } from '../tokens/jwk.ts';
-
-const PURPOSE = 'access-token';
-export const RING_ALGORITHMS = ['ES256', 'RS256'] as const;
-export type RingAlgorithm = (typeof RING_ALGORITHMS)[number];
+import { openPrivateKey, PURPOSE_NAMES } from './slots.ts';
+import type { AlgorithmOf, KeyPurpose } from './slots.ts';
 
 /** After a look for an unknown key the database is left alone for this long. */
 const RELOAD_COOL_DOWN_MS = 1000;
 
+/** A key that may sign. */
+export interface RingKey<A extends string = string> {
+  readonly kid: string;
+  readonly alg: A;
+  readonly privateKey: KeyObject;
+}
+
 export interface KeyRing {
   /** The key that signs now. */
-  signing(algorithm: RingAlgorithm): Promise<SigningKey>;
-  /** Our public keys; looks in the database again when `kid` is not among them (another node may have made it). */
+  signing<P extends KeyPurpose>(purpose: P, algorithm: AlgorithmOf<P>): Promise<RingKey<AlgorithmOf<P>>>;
+  /** Has this slot a key that signs? */
+  has(slot: KeySlot): boolean;
+  /** The public keys of access tokens; looks in the database when `kid` is not among them, once a second at most. */
   verification(kid: string | undefined): Promise<readonly AdmittedKey[]>;
-  /** The JWKS to publish (RFC 7517 §5): public members only. */
-  jwks(): { readonly keys: readonly JWK[] };
+  /** The JWKS to publish (RFC 7517 §5): public members only, of this purpose only. */
+  jwks(purpose: KeyPurpose): { readonly keys: readonly JWK[] };
+  /** Every key as it was loaded last, tainted ones too. */
+  list(): readonly SigningKeyRow[];
+  /** Loads the keys by a statement that begins after this call. */
+  reload(): Promise<void>;
+}
+
+interface Published {
+  readonly jwks: { readonly keys: readonly JWK[] };
+  readonly admitted: readonly AdmittedKey[];
+  readonly signing: ReadonlyMap<string, RingKey>;
 }
 
 interface Loaded {
-  readonly signing: ReadonlyMap<RingAlgorithm, SigningKey>;
-  readonly admitted: readonly AdmittedKey[];
-  readonly jwks: { readonly keys: readonly JWK[] };
+  readonly rows: readonly SigningKeyRow[];
+  readonly purposes: ReadonlyMap<KeyPurpose, Published>;
 }
 
-/** Makes the keys that are missing, loads them all, and hands out the ring. */
+/** Loads the keys. Every slot must have an active one already (`KeyRotation.ensureFirst`). */
 export async function openKeyRing(parts: {
-  readonly store: SigningKeys;
+  readonly store: Pick<SigningKeys, 'list'>;
   readonly envelope: Envelope;
   readonly clock: Clock;
-  readonly logger: Logger;
 }): Promise<KeyRing> {
   const { store, envelope, clock } = parts;
-  for (const algorithm of RING_ALGORITHMS) await ensureKey(parts, algorithm);
-  let loaded = load(await store.list(PURPOSE), envelope, clock);
+  let loaded = load((await store.list()).rows, envelope);
   let lookedAtMs = clock.nowMs();
+  const reload = shareNext(async () => {
+    loaded = load((await store.list()).rows, envelope);
+  });
+  const published = (purpose: KeyPurpose): Published => {
+    const found = loaded.purposes.get(purpose);
+    if (found === undefined) throw new Error(`there are no ${purpose} keys`);
+    return found;
+  };
 
   return {
-    signing: (algorithm) => {
-      const key = loaded.signing.get(algorithm);
-      return key === undefined ? Promise.reject(new Error(`no active ${algorithm} key`)) : Promise.resolve(key);
+    signing: async <P extends KeyPurpose>(purpose: P, algorithm: AlgorithmOf<P>) => {
+      const key = published(purpose).signing.get(algorithm);
+      if (key === undefined) throw new Error(`no active ${algorithm} key for ${purpose}`);
+      return Promise.resolve({ ...key, alg: algorithm });
     },
+    has: ({ purpose, algorithm }) =>
+      PURPOSE_NAMES.some((name) => name === purpose && published(name).signing.has(algorithm)),
     verification: async (kid) => {
-      const known = kid !== undefined && loaded.admitted.some((key) => key.kid === kid);
+      const known = kid !== undefined && published('access-token').admitted.some((key) => key.kid === kid);
       if (!known && clock.nowMs() - lookedAtMs >= RELOAD_COOL_DOWN_MS) {
         lookedAtMs = clock.nowMs();
-        loaded = load(await store.list(PURPOSE), envelope, clock);
+        await reload();
       }
-      return loaded.admitted;
+      return published('access-token').admitted;
     },
-    jwks: () => loaded.jwks,
+    jwks: (purpose) => published(purpose).jwks,
+    list: () => loaded.rows,
+    reload,
   };
 }
 
-/** Two nodes may start at once: the first row wins, and both then load that one. */
-async function ensureKey(
-  parts: { store: SigningKeys; envelope: Envelope; logger: Logger },
-  algorithm: RingAlgorithm,
-): Promise<void> {
-  const present = await parts.store.list(PURPOSE);
-  if (present.some((row) => row.alg === algorithm && row.state === 'active')) return;
-  const { privateKey, publicKey } =
-    algorithm === 'ES256'
-      ? generateKeyPairSync('ec', { namedCurve: 'P-256' })
-      : generateKeyPairSync('rsa', { modulusLength: 2048 });
-  const bare = publicKey.export({ format: 'jwk' }) as JWK;
-  const kid = await calculateJwkThumbprint(bare);
-  const active = await parts.store.insertIfNone(PURPOSE, algorithm, {
-    kid,
-    publicJwk: { ...bare, kid, alg: algorithm, use: 'sig' },
-    sealedPrivate: parts.envelope.seal(privateKey.export({ format: 'der', type: 'pkcs8' }), aad(kid)),
-  });
-  if (active.kid === kid) parts.logger.info({ kid, algorithm }, 'made a signing key');
+function load(rows: readonly SigningKeyRow[], envelope: Envelope): Loaded {
+  return { rows, purposes: new Map(PURPOSE_NAMES.map((purpose) => [purpose, loadPurpose(purpose, rows, envelope)])) };
 }
 
-function load(stored: readonly SigningKeyRow[], envelope: Envelope, clock: Clock): Loaded {
-  // A retired key stays published until the last token that it signed has expired.
-  const rows = stored.filter(
-    ({ state, retireAtSeconds }) => state !== 'retired' || (retireAtSeconds ?? 0) > nowSeconds(clock),
-  );
-  const published = rows.map((row) => row.publicJwk as JWK);
-  const admitted = admitJwks({ keys: published });
+function loadPurpose(purpose: KeyPurpose, all: readonly SigningKeyRow[], envelope: Envelope): Published {
+  // A retired key stays until its row is deleted: until then there may be tokens that it signed.
+  const rows = all.filter((row) => row.purpose === purpose && row.state !== 'tainted');
+  const jwks = { keys: rows.map((row) => row.publicJwk as JWK) };
+  const admitted = admitJwks(jwks);
   if (isFault(admitted)) throw new Error(`our own published keys are not admissible: ${admitted.code}`);
-  const signing = new Map<RingAlgorithm, SigningKey>();
-  for (const row of rows) {
-    if (row.state !== 'active') continue;
-    const algorithm = RING_ALGORITHMS.find((name) => name === row.alg);
-    if (algorithm === undefined) continue;
-    const der = Buffer.from(envelope.open(row.sealedPrivate, aad(row.kid)));
-    signing.set(algorithm, {
-      kid: row.kid,
-      alg: algorithm,
-      privateKey: createPrivateKey({ key: der, format: 'der', type: 'pkcs8' }),
-    });
-  }
-  return { signing, admitted, jwks: { keys: published } };
-}
-
-/** What a sealed private key is bound to: two rows swapped do not open. */
-function aad(kid: string): string {
-  return `signing_key|${kid}|${PURPOSE}`;
+  const signing = new Map<string, RingKey>();
+  for (const { kid, state, algorithm, sealedPrivate } of rows)
+    if (state === 'active' && sealedPrivate !== null)
+      signing.set(algorithm, {
+        kid,
+        alg: algorithm,
+        privateKey: openPrivateKey(kid, purpose, sealedPrivate, envelope),
+      });
+  return { jwks, admitted, signing };
 }

@@ -15,6 +15,8 @@ import type { Dispatcher } from 'undici';
 import type { Clock } from '../core/clock.ts';
 import type { Logger } from '../core/log.ts';
 import { Unavailable } from '../core/refusal.ts';
+import type { SpanAttributes, Tracing } from '../core/telemetry.ts';
+import type { TraceHeaders } from '../core/trace-context.ts';
 import { parseStrictJson } from '../tokens/strict-json.ts';
 import { isLoopbackAddress, isPublicAddress } from './addresses.ts';
 
@@ -58,6 +60,8 @@ export interface FetchedJson {
   readonly body: unknown;
   /** `Cache-Control: max-age` less `Age`; 0 for `no-store` or `no-cache`; `undefined` where the server said nothing. */
   readonly maxAgeSeconds: number | undefined;
+  /** The server's clock (`Date`), for those who compare clocks; `undefined` where it did not say. */
+  readonly serverTimeMs?: number | undefined;
 }
 
 export interface Fetcher {
@@ -84,12 +88,31 @@ export function createFetcher(settings: {
   readonly timeoutMs?: number;
   readonly maxBytes?: number;
   readonly resolve?: Resolve;
+  /** Makes a span of each fetch, and gives the headers that carry the trace along. */
+  readonly tracing?: Pick<Tracing, 'client'>;
+  /** Told of every fetch how long it took. */
+  readonly onFetch?: (durationMs: number, outcome: 'done' | 'failed') => void;
 }): Fetcher {
   const { clock, logger, timeoutMs = 5000, maxBytes = 262_144, resolve = resolveBySystem } = settings;
   const closing = new AbortController();
   const inFlight = new Set<Promise<unknown>>();
 
   async function getJson(url: string, options: FetchOptions): Promise<FetchedJson> {
+    const { tracing, onFetch } = settings;
+    const startedMs = performance.now();
+    let outcome: 'done' | 'failed' = 'failed';
+    try {
+      const fetched = await (tracing === undefined
+        ? guarded(url, options, {})
+        : tracing.client('GET', serverOf(url), (headers) => guarded(url, options, headers)));
+      outcome = 'done';
+      return fetched;
+    } finally {
+      onFetch?.(performance.now() - startedMs, outcome);
+    }
+  }
+
+  async function guarded(url: string, options: FetchOptions, trace: Partial<TraceHeaders>): Promise<FetchedJson> {
     const startedMs = clock.nowMs();
     const target = URL.canParse(url) ? new URL(url) : undefined;
     const host = target?.host ?? 'unknown';
@@ -101,7 +124,8 @@ export function createFetcher(settings: {
     const signal = AbortSignal.any([deadline.signal, closing.signal]);
     try {
       if (target === undefined) throw new FetchFailed('scheme_refused', host);
-      const fetched = await fetchOnce(target, { ...options, maxBytes: options.maxBytes ?? maxBytes }, resolve, signal);
+      const bounded = { ...options, maxBytes: options.maxBytes ?? maxBytes, trace };
+      const fetched = await fetchOnce(target, bounded, resolve, signal);
       logger.debug({ host, durationMs: clock.nowMs() - startedMs }, 'fetched');
       return fetched;
     } catch (error) {
@@ -132,9 +156,21 @@ export function createFetcher(settings: {
   };
 }
 
+/** Where a fetch goes, as a span says it (OpenTelemetry semantic conventions, HTTP client); never the path. */
+function serverOf(url: string): SpanAttributes {
+  if (!URL.canParse(url)) return { 'http.request.method': 'GET' };
+  const { hostname, port, protocol } = new URL(url);
+  const usual = protocol === 'http:' ? 80 : 443;
+  return {
+    'http.request.method': 'GET',
+    'server.address': hostname,
+    'server.port': port === '' ? usual : Number(port),
+  };
+}
+
 async function fetchOnce(
   target: URL,
-  options: FetchOptions & { readonly maxBytes: number },
+  options: FetchOptions & { readonly maxBytes: number; readonly trace: Partial<TraceHeaders> },
   resolve: Resolve,
   signal: AbortSignal,
 ): Promise<FetchedJson> {
@@ -158,6 +194,7 @@ async function fetchOnce(
         accept: 'application/json, application/jwk-set+json;q=0.9',
         'accept-encoding': 'identity',
         'user-agent': 'cambist',
+        ...options.trace,
         ...(bearer !== undefined && { authorization: `Bearer ${bearer}` }),
       },
     });
@@ -207,7 +244,11 @@ async function readResponse(response: Dispatcher.ResponseData, host: string, max
   }
   const value = parseStrictJson(Buffer.concat(chunks));
   if (value === undefined) throw new FetchFailed('not_json', host);
-  return { body: value, maxAgeSeconds: maxAgeOf(headers['cache-control'], headers['age']) };
+  return {
+    body: value,
+    maxAgeSeconds: maxAgeOf(headers['cache-control'], headers['age']),
+    serverTimeMs: timeOf(headers['date']),
+  };
 }
 
 type HeaderValue = string | string[] | undefined;
@@ -229,6 +270,11 @@ function maxAgeOf(cacheControl: HeaderValue, age: HeaderValue): number | undefin
   if (maxAge === undefined) return undefined;
   const ageSeconds = typeof age === 'string' && /^\d{1,9}$/.test(age) ? Number(age) : 0;
   return Math.max(0, Number(maxAge) - ageSeconds);
+}
+
+function timeOf(date: HeaderValue): number | undefined {
+  const timeMs = typeof date === 'string' ? Date.parse(date) : NaN;
+  return Number.isNaN(timeMs) ? undefined : timeMs;
 }
 
 /** A lookup that knows the checked addresses and nothing else. */

@@ -4,7 +4,7 @@
 import { z } from 'zod';
 import { GRANT_CLIENT_CREDENTIALS, GRANT_TOKEN_EXCHANGE, SIGNATURE_ALGORITHMS } from '../core/protocol.ts';
 import { isLoopbackUrl } from '../core/uri.ts';
-import { freeText, line, objectName, remoteUrl } from './names.ts';
+import { freeText, line, objectName, remoteUrl, requestsPerMinute } from './names.ts';
 
 export const AUTH_METHODS = [
   'client_secret_basic',
@@ -53,6 +53,9 @@ export const clientSpec = z
       .default(false)
       .describe('Accept a Kubernetes service account named "default" among the identities'),
     groups: z.array(line(256).min(1)).max(100).default([]).describe('Groups for policies'),
+    requests_per_minute: requestsPerMinute.describe(
+      'Requests per minute at the token endpoint, over all nodes; absent = limits.client_per_minute of the settings',
+    ),
     demo: z.boolean().default(false),
   })
   .superRefine((spec, context) => {

@@ -30,6 +30,9 @@ export const objectName = z
     'must be 1 to 63 letters, digits, ".", "_" or "-", and start with a letter or digit',
   );
 
+/** A limit of its own; 0 would be a way of disabling that nothing shows. */
+export const requestsPerMinute = z.number().int().min(1).max(1_000_000_000).optional();
+
 /** A scope token (RFC 6749 §3.3), without characters that would need escapes in policies. */
 export const scopeName = z
   .string()

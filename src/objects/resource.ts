@@ -2,7 +2,7 @@
  * Resource: a protected resource (RFC 8707, RFC 9728), an MCP server by its canonical URI.
  */
 import { z } from 'zod';
-import { freeText, objectName, scopeName, targetUri } from './names.ts';
+import { freeText, objectName, requestsPerMinute, scopeName, targetUri } from './names.ts';
 
 export const MAX_TOKEN_LIFETIME_SECONDS = 900;
 
@@ -27,6 +27,9 @@ export const resourceSpec = z
       .describe('Resources of one group may share one token; their scope names must differ'),
     lifetime_seconds: z.number().int().min(10).max(MAX_TOKEN_LIFETIME_SECONDS).default(300),
     signing_algorithm: z.enum(['ES256', 'RS256']).default('ES256'),
+    requests_per_minute: requestsPerMinute.describe(
+      'Requests for it per minute at the token endpoint, over all nodes; absent = limits.resource_per_minute of the settings',
+    ),
     demo: z.boolean().default(false),
   })
   .superRefine((spec, context) => {

@@ -29,6 +29,8 @@ export interface Committer {
   commit(commitment: Commitment): Promise<CommitOutcome>;
   /** An answer that was committed did not reach its caller (the connection was cut). Never throws. */
   reportUndelivered(record: RecordRow): void;
+  /** How much waits to be sent, and of how much the outcome is not known or not recorded. */
+  sizes(): { readonly queued: number; readonly unsettled: number };
   /** Resolves when nothing is queued, in flight or unsettled, or after `drainTimeoutMs`. */
   drain(): Promise<void>;
 }
@@ -43,6 +45,8 @@ export interface CommitterOptions {
   /** A request that waited longer than this is refused instead of being sent. */
   readonly maxWaitMs?: number;
   readonly drainTimeoutMs?: number;
+  /** Told of every statement: how many commits it carried, how long it took, and whether it failed. */
+  readonly onStatement?: (items: number, durationMs: number, outcome: 'done' | 'failed') => void;
 }
 
 interface Caller {
@@ -61,7 +65,7 @@ export function createCommitter(options: CommitterOptions): Committer {
     maxWaitMs: options.maxWaitMs ?? 5000,
     batchItemsMax: 200,
     batchBytesMax: 2_000_000,
-    run: (batch) => commitBatch({ db, logger, settlement }, batch),
+    run: (batch) => commitBatch({ db, logger, settlement, onStatement: options.onStatement }, batch),
     refuse: ({ reject }, reason) => {
       reject(reason);
     },
@@ -78,6 +82,7 @@ export function createCommitter(options: CommitterOptions): Committer {
     reportUndelivered(record) {
       settlement.undelivered(record);
     },
+    sizes: () => ({ queued: queue.size(), unsettled: settlement.size() }),
     async drain() {
       let timer: NodeJS.Timeout | undefined;
       const deadline = new Promise<'late'>((resolve) => {
@@ -98,20 +103,26 @@ interface Parts {
   readonly db: Database;
   readonly logger: Logger;
   readonly settlement: Settlement;
+  readonly onStatement: CommitterOptions['onStatement'];
 }
 
 /** Answers every caller of the batch one way or another; never throws. */
 async function commitBatch(parts: Parts, batch: readonly Caller[]): Promise<void> {
+  const startedMs = performance.now();
+  const told = (outcome: 'done' | 'failed') =>
+    parts.onStatement?.(batch.length, performance.now() - startedMs, outcome);
   try {
     const lost = await runCommitStatement(
       parts.db,
       batch.map(({ commitment }) => commitment),
     );
+    told('done');
     batch.forEach(({ resolve }, ord) => {
       const mark = lost.get(ord);
       resolve(mark === undefined ? { outcome: 'committed' } : { outcome: 'replayed', mark });
     });
   } catch (error) {
+    told('failed');
     await failBatch(parts, batch, error);
   }
 }

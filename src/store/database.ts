@@ -27,7 +27,15 @@ export interface Database extends Queryable {
   readonly schema: string;
   /** Commits when `work` returns, undoes everything when it throws. READ COMMITTED. */
   transaction<T>(work: (q: Transaction) => Promise<T>): Promise<T>;
+  /** Connections, and who waits for one. */
+  pool(): PoolSizes;
   close(): Promise<void>;
+}
+
+export interface PoolSizes {
+  readonly total: number;
+  readonly idle: number;
+  readonly waiting: number;
 }
 
 /** The database refused a statement and undid it. */

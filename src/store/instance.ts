@@ -48,7 +48,7 @@ export async function openInstance(db: Database, envelope: Envelope): Promise<In
   };
 }
 
-async function readInstance(db: Database): Promise<InstanceRow | undefined> {
+async function readInstance(db: Pick<Database, 'query'>): Promise<InstanceRow | undefined> {
   const [row] = await db.query<InstanceRow>('SELECT id, epoch, sealed_check, sealed_blind_key FROM instance');
   return row;
 }
@@ -71,10 +71,25 @@ function openSealed(row: InstanceRow, envelope: Envelope): Uint8Array {
     if (!(error instanceof WrongKeyEncryptionKey)) throw error;
   }
   throw new WrongKeyEncryptionKey(
-    `this database was made under another key-encryption key than the one given (${envelope.kekId}). ` +
-      'Give the key that this database was made with. There is no way to read its keys without it.',
+    `this database is sealed under another key-encryption key than the one given (${envelope.opensKekIds.join(', ')}). ` +
+      'Give the key that it is sealed under: after a change of that key, the new one. ' +
+      'There is no way to read its keys without it.',
   );
 }
 
 const checkAad = (id: string) => `instance|${id}|check`;
 const blindKeyAad = (id: string) => `instance|${id}|blind-index`;
+
+/**
+ * What a database says of itself, without making anything; `undefined` = no Cambist was ever started on it. Throws
+ * WrongKeyEncryptionKey when it is sealed under another key.
+ */
+export async function examineInstance(
+  db: Pick<Database, 'query'>,
+  envelope: Envelope,
+): Promise<{ readonly id: string; readonly epoch: number } | undefined> {
+  const row = await readInstance(db);
+  if (row === undefined) return undefined;
+  openSealed(row, envelope);
+  return { id: row.id, epoch: row.epoch };
+}

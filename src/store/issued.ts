@@ -7,6 +7,8 @@ import { groupLookups } from './grouping.ts';
 
 export interface IssuedRecord {
   readonly ancestors: readonly string[];
+  /** The ref of a person, or `client:<id>`. */
+  readonly subjectRef: string;
   /** Sealed under the key of its person; null for a client. */
   readonly subjectClaims: string | null;
 }
@@ -20,13 +22,19 @@ const JTI_MAX_CHARS = 256;
 
 export function createIssuedTokens(db: Database): IssuedTokens {
   const find = groupLookups(async (jtis: readonly string[]) => {
-    const rows = await db.query<{ jti: string; ancestors: string[]; subject_claims: string | null }>(
-      'SELECT jti, ancestors, subject_claims FROM issued_token WHERE jti = ANY($1::text[])',
-      [jtis],
-      { name: 'issued-find' },
-    );
+    const rows = await db.query<{
+      jti: string;
+      ancestors: string[];
+      subject_ref: string;
+      subject_claims: string | null;
+    }>('SELECT jti, ancestors, subject_ref, subject_claims FROM issued_token WHERE jti = ANY($1::text[])', [jtis], {
+      name: 'issued-find',
+    });
     return new Map(
-      rows.map(({ jti, ancestors, subject_claims: subjectClaims }) => [jti, { ancestors, subjectClaims }]),
+      rows.map(({ jti, ancestors, subject_ref: subjectRef, subject_claims: subjectClaims }) => [
+        jti,
+        { ancestors, subjectRef, subjectClaims },
+      ]),
     );
   });
   return {

@@ -11,6 +11,7 @@ import { applyMutations } from './object-changes.ts';
 import type { ChangeOptions, Mutation } from './object-changes.ts';
 import { digest, hex, storable } from './values.ts';
 import { createVersionedCache } from './versioned-cache.ts';
+import type { LookupResult } from './versioned-cache.ts';
 
 export { KeyTaken, ObjectMissing, StateMoved } from './object-changes.ts';
 export type { ChangeOptions, Mutation } from './object-changes.ts';
@@ -41,6 +42,7 @@ export interface ObjectStoreOptions {
   /** Bounds on each of three caches. */
   readonly cacheEntriesMax?: number;
   readonly cacheBytesMax?: number;
+  readonly onLookup?: (cache: 'by_name' | 'by_key' | 'by_kind', result: LookupResult) => void;
 }
 
 interface Row {
@@ -78,18 +80,21 @@ export function createObjectStore(db: Database, options: ObjectStoreOptions = {}
     bytesMax,
     bytesOf: ({ bytes }: Sized<StoredObject>) => bytes,
     fetch: (ids) => fetchByName(db, ids),
+    onLookup: (result) => options.onLookup?.('by_name', result),
   });
   const byKey = createVersionedCache({
     entriesMax,
     bytesMax,
     bytesOf: ({ name }: Place) => 2 * name.length,
     fetch: (ids) => fetchByKey(db, ids),
+    onLookup: (result) => options.onLookup?.('by_key', result),
   });
   const byKind = createVersionedCache({
     entriesMax,
     bytesMax,
     bytesOf: ({ bytes }: Sized<readonly StoredObject[]>) => bytes,
     fetch: (kinds) => fetchByKind(db, kinds),
+    onLookup: (result) => options.onLookup?.('by_kind', result),
   });
   feed.follow({
     forget(changes) {

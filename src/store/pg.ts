@@ -88,6 +88,7 @@ export function openPostgres(options: PostgresOptions): Promise<Database> {
         client.release(!connection.clean);
       }
     },
+    pool: () => ({ total: pool.totalCount, idle: pool.idleCount, waiting: pool.waitingCount }),
     close: () => (pool.ending ? Promise.resolve() : pool.end()),
   };
   return Promise.resolve(database);

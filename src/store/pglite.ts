@@ -79,6 +79,8 @@ function embeddedDatabase(engine: PGlite, options: PgliteOptions, onClose: () =>
     async assumeRole(role) {
       await engine.exec(role === undefined ? 'RESET ROLE' : `SET ROLE ${checkedIdentifier('the role', role)}`);
     },
+    // One connection, which runs one at a time: who was admitted and is not first waits.
+    pool: () => ({ total: 1, idle: waiting === 0 ? 1 : 0, waiting: Math.max(0, waiting - 1) }),
     dump: () => engine.dumpDataDir('none'),
     async close() {
       if (closed) return;

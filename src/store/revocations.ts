@@ -3,6 +3,7 @@
  * revocation that was acknowledged is in force for the next request on every node. Rows are written by the statement
  * that commits their record (`commit-statement.ts`). An unknown state is thrown, never taken for "not revoked".
  */
+import type { Kind, Specs } from '../objects/kinds.ts';
 import type { StateSeen } from '../objects/registry.ts';
 import { findRevocation, predicateKey, predicatesToAsk } from '../tokens/revocation.ts';
 import type { Predicate, RevocationKind, TokenFacts } from '../tokens/revocation.ts';
@@ -15,12 +16,21 @@ import { groupLookups } from './grouping.ts';
  */
 export const REVOCATION_LIFETIME_SECONDS = 7 * 86_400 + 3600;
 
+/** An object that was disabled or removed a short while ago, and still is. */
+export interface SwitchedOff {
+  readonly kind: Kind;
+  readonly name: string;
+  /** As it was last. */
+  readonly spec: Specs[Kind] | null;
+}
+
 /** What servers that verify offline are told. */
 export interface RevokedNow {
   /** `jti` of tokens of ours that live and were revoked, or were exchanged from one that was. */
   readonly tokens: readonly { readonly jti: string; readonly clientId: string }[];
   /** Everything else that can hit a token of ours that lives. */
   readonly predicates: readonly Predicate[];
+  readonly switchedOff: readonly SwitchedOff[];
 }
 
 export interface Revocations {
@@ -50,6 +60,18 @@ WITH revoked AS (SELECT value FROM revocation WHERE kind = 'token' AND expires_a
 SELECT jti, client_id FROM issued_token WHERE expires_at > clock_timestamp()
   AND (jti IN (SELECT value FROM revoked) OR ancestors && ARRAY(SELECT value FROM revoked)) ORDER BY jti LIMIT $1`;
 
+// Who was switched off longer ago than a token lives is in no token that lives. The spec of what was removed is in the
+// history before its removal.
+const SWITCHED_OFF = `
+SELECT DISTINCT ON (change.kind, change.name_hash) change.kind, change.name,
+  coalesce(object.spec, (SELECT spec FROM object_change AS before WHERE before.kind = change.kind
+    AND before.name_hash = change.name_hash AND before.spec IS NOT NULL ORDER BY before.version DESC LIMIT 1)) AS spec
+FROM object_change AS change
+LEFT JOIN object ON object.kind = change.kind AND object.name_hash = change.name_hash
+WHERE change.action IN ('disable', 'remove') AND change.at > clock_timestamp() - $1 * interval '1 second'
+  AND change.kind IN ('client', 'subject', 'issuer', 'resource') AND coalesce(object.disabled, true)
+ORDER BY change.kind, change.name_hash LIMIT 20000`;
+
 const FIND_KEYS_MAX = 5000;
 
 export function createRevocations(db: Database): Revocations {
@@ -70,13 +92,15 @@ export function createRevocations(db: Database): Revocations {
       return findRevocation(facts, (key) => inForce.get(key));
     },
     async inForce({ ownLifetimeSeconds, tokensMax }) {
-      const [predicates, tokens] = await Promise.all([
+      const [predicates, tokens, switchedOff] = await Promise.all([
         db.query<Row>(PREDICATES, [ownLifetimeSeconds], { name: 'revocation-predicates' }),
         db.query<{ jti: string; client_id: string }>(TOKENS, [tokensMax + 1], { name: 'revocation-tokens' }),
+        db.query<SwitchedOff>(SWITCHED_OFF, [ownLifetimeSeconds], { name: 'revocation-switched-off' }),
       ]);
       return {
         predicates: predicates.map(predicateOf),
         tokens: tokens.map(({ jti, client_id: clientId }) => ({ jti, clientId })),
+        switchedOff,
       };
     },
   };

@@ -11,6 +11,8 @@ export interface VersionedCache<V> {
   forgetAll(): void;
 }
 
+export type LookupResult = 'hit' | 'miss';
+
 export interface VersionedCacheOptions<V> {
   readonly entriesMax: number;
   /** Bound on the sum of what `bytesOf` says; `bytesOf` need not be exact. */
@@ -18,6 +20,8 @@ export interface VersionedCacheOptions<V> {
   readonly bytesOf: (value: V) => number;
   /** Fetches many keys in one statement; what is not there is not in the map. */
   readonly fetch: (keys: readonly string[]) => Promise<ReadonlyMap<string, V>>;
+  /** Told of every look-up whether the answer was there. */
+  readonly onLookup?: ((result: LookupResult) => void) | undefined;
 }
 
 const NOTHING = Symbol('nothing');
@@ -45,6 +49,7 @@ export function createVersionedCache<V>(options: VersionedCacheOptions<V>): Vers
   return {
     get(key) {
       const entry = entries.get(key);
+      options.onLookup?.(entry === undefined ? 'miss' : 'hit');
       if (entry === undefined) return fetchGrouped(key);
       return Promise.resolve(entry.value === NOTHING ? undefined : entry.value);
     },

@@ -10,6 +10,7 @@ import { LRUCache } from 'lru-cache';
 import type { Clock } from '../core/clock.ts';
 import type { Logger } from '../core/log.ts';
 import { Unavailable } from '../core/refusal.ts';
+import { FetchFailed } from '../net/fetcher.ts';
 import type { Fetcher } from '../net/fetcher.ts';
 import type { Client } from '../objects/client.ts';
 import type { TrustedIssuer } from '../objects/issuer.ts';
@@ -66,8 +67,10 @@ export function createKeySets(settings: {
   readonly fetcher: Fetcher;
   readonly clock: Clock;
   readonly logger: Logger;
+  /** Told of every fetch what became of it: `done`, `invalid`, or the code of a `FetchFailed`. */
+  readonly onFetch?: (source: RemoteKeySource, outcome: string) => void;
 }): KeySets {
-  const { fetcher, clock, logger } = settings;
+  const { fetcher, clock, logger, onFetch } = settings;
   const remote = new LRUCache<string, RemoteEntry>({ max: MAX_SOURCES });
   const fixed = new LRUCache<string, readonly AdmittedKey[]>({ max: MAX_SOURCES });
 
@@ -120,9 +123,11 @@ export function createKeySets(settings: {
       entry.lastGoodMs = nowMs;
       entry.freshUntilMs = nowMs + freshSeconds * 1000;
       entry.failures = 0;
+      onFetch?.(source, 'done');
       if (keys.length === 0) logger.warn({ source: labelOf(source) }, 'key set has no usable key');
     } catch (error) {
       entry.failures += 1;
+      onFetch?.(source, error instanceof FetchFailed ? error.code : 'invalid');
       logger.warn({ source: labelOf(source), failures: entry.failures, err: error }, 'keys could not be fetched');
     }
   }

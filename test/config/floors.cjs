@@ -4,7 +4,7 @@ const floors = [
   ['objects', 'tokens', 'policy', 'audit'],
   ['store', 'net'],
   ['trust', 'secrets', 'ledger'],
-  ['clients', 'limits', 'keys', 'upstream'],
+  ['clients', 'standing', 'limits', 'keys', 'upstream'],
   ['exchange', 'status', 'admin'],
   ['http'],
   ['config', 'cli', 'compose', 'service', 'main'],

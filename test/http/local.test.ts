@@ -32,6 +32,8 @@ beforeAll(async () => {
   operations = createOperations({
     objects: service.objects,
     clientSecrets: service.clientSecrets,
+    keys: service.keyParts,
+    revocation: service.revocationParts,
     records: service.records,
     openPersons: (row) => service.openPersons(row),
     prepareChange: (persons) => service.prepareChange(persons),
@@ -248,6 +250,8 @@ describe('operations over the socket', () => {
     const broken = createOperations({
       objects: service.objects,
       clientSecrets: service.clientSecrets,
+      keys: service.keyParts,
+      revocation: service.revocationParts,
       records: service.records,
       openPersons: (row) => service.openPersons(row),
       prepareChange: () =>

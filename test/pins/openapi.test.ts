@@ -6,6 +6,8 @@ import { readFileSync } from 'node:fs';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import { parse } from 'yaml';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { adminRoutes } from '../../src/http/admin-server.ts';
+import type { AdminServerParts } from '../../src/http/admin-server.ts';
 import { routes } from '../../src/http/server.ts';
 import type { ServerParts } from '../../src/http/server.ts';
 import { startCambist } from '../support/cambist.ts';
@@ -33,6 +35,7 @@ issuers: [{ name: corp, issuer: '${corp.issuer}', internal: true }]
 clients:
   - { id: agent, auth: [client_secret_basic, client_secret_post] }
   - { id: narrow, auth: [client_secret_basic], grants: [client_credentials] }
+  - { id: limited, auth: [client_secret_basic], requests_per_minute: 1 }
 resources: [{ name: notes, uri: '${NOTES}', scopes: { 'notes:read': Read }, default_scopes: ['notes:read'] }]
 policies: [{ id: all, cedar: 'permit (principal, action in [Action::"access", Action::"act"], resource);' }]
 `,
@@ -45,8 +48,9 @@ afterAll(async () => {
 
 it('describes every route, and nothing that is none', () => {
   const parts = { issuer: 'https://sts.example', grantTypes: [], openapi: '' } as unknown as ServerParts;
-  const served = routes(parts).map(({ method, path }) => `${method} ${path}`);
-  expect(served.sort()).toEqual([...described].sort());
+  const ofOperators = adminRoutes({} as AdminServerParts);
+  const served = [...routes(parts), ...ofOperators].map(({ method, path }) => `${method} ${path}`);
+  expect([...new Set(served)].sort()).toEqual([...described].sort());
 });
 
 it('is served as it stands in the repository', async () => {
@@ -134,6 +138,17 @@ describe('an answer is one that the document describes', () => {
       401,
       () => ({ headers: { authorization: basicHeader('agent', 'x') }, form: { grant_type: 'client_credentials' } }),
     ],
+    [
+      'a client that is over its limit',
+      '/oauth2/token',
+      429,
+      async () => {
+        const form = { grant_type: 'client_credentials' };
+        const spend = () => cambist.token(form, { basic: ['limited', cambist.secretOf('limited')] });
+        while ((await spend()).status !== 429);
+        return { headers: basic('limited'), form };
+      },
+    ],
     ['GET', '/oauth2/token', 405, () => ({ method: 'GET' })],
     ['a form that is too large', '/oauth2/token', 413, () => ({ headers: basic(), body: `x=${'y'.repeat(40_000)}` })],
     ['the key set', '/oauth2/jwks', 200, () => ({ method: 'GET' })],
@@ -141,6 +156,9 @@ describe('an answer is one that the document describes', () => {
     ['the metadata under OpenID’s name', '/.well-known/openid-configuration', 200, () => ({ method: 'GET' })],
     ['the authorization endpoint', '/oauth2/authorize', 501, () => ({ method: 'GET' })],
     ['this document', '/openapi.yaml', 200, () => ({ method: 'GET' })],
+    ['liveness', '/healthz', 200, () => ({ method: 'GET' })],
+    ['readiness', '/readyz', 200, () => ({ method: 'GET' })],
+    ['POST to readiness', '/readyz', 405, () => ({ method: 'POST' })],
     ['POST to the key set', '/oauth2/jwks', 405, () => ({ method: 'POST' })],
     ['DELETE of the metadata', '/.well-known/oauth-authorization-server', 405, () => ({ method: 'DELETE' })],
   ])('%s: %s %i', async (_, path, status, wish) => {
@@ -169,7 +187,8 @@ async function expectDescribed(path: string, response: Response): Promise<void> 
   expect(described, `${path} ${response.status} is not described`).toBeDefined();
   for (const [name, header] of Object.entries<any>(described.headers ?? {})) {
     const value = response.headers.get(name);
-    if (name === 'WWW-Authenticate' && value === null) continue; // present only when the header was used
+    // Present only when the header was used; only when a limit applied.
+    if (['WWW-Authenticate', 'RateLimit', 'RateLimit-Policy'].includes(name) && value === null) continue;
     expect(validate(resolve(header).schema, value), `${path} ${name}: ${value}`).toEqual([]);
   }
   const text = await response.text();

@@ -4,7 +4,7 @@
  */
 import type { ServerResponse } from 'node:http';
 import { describe, expect, it } from 'vitest';
-import { REASONS, refuse, Unavailable } from '../../src/core/refusal.ts';
+import { REASONS, refuse, refuseForNow, Unavailable } from '../../src/core/refusal.ts';
 import type { Reason } from '../../src/core/refusal.ts';
 import { sendFailure, sendRefusal } from '../../src/http/wire.ts';
 
@@ -16,6 +16,7 @@ const WIRE: Readonly<Record<Reason, readonly [status: number, error: string]>> =
   parameter_in_query: [400, 'invalid_request'],
   parameter_duplicated: [400, 'invalid_request'],
   parameter_missing: [400, 'invalid_request'],
+  source_throttled: [429, 'temporarily_unavailable'],
   client_authentication_missing: [401, 'invalid_client'],
   client_authentication_ambiguous: [400, 'invalid_request'],
   client_unknown: [401, 'invalid_client'],
@@ -26,6 +27,9 @@ const WIRE: Readonly<Record<Reason, readonly [status: number, error: string]>> =
   client_assertion_type_unsupported: [401, 'invalid_client'],
   client_assertion_invalid: [401, 'invalid_client'],
   client_assertion_replayed: [401, 'invalid_client'],
+  client_rate_exceeded: [429, 'temporarily_unavailable'],
+  resource_rate_exceeded: [429, 'temporarily_unavailable'],
+  subject_rate_exceeded: [429, 'temporarily_unavailable'],
   grant_unsupported: [400, 'unsupported_grant_type'],
   grant_not_allowed: [400, 'unauthorized_client'],
   token_type_unsupported: [400, 'invalid_request'],
@@ -66,6 +70,7 @@ const WIRE: Readonly<Record<Reason, readonly [status: number, error: string]>> =
   some_scopes_denied: [400, 'invalid_scope'],
   no_default_scope_left: [400, 'invalid_scope'],
   nothing_left_to_live: [400, 'invalid_request'],
+  token_not_own: [400, 'unauthorized_client'],
 };
 
 const DESCRIPTIONS: Readonly<Record<string, string>> = {
@@ -75,6 +80,7 @@ const DESCRIPTIONS: Readonly<Record<string, string>> = {
   unsupported_grant_type: 'This grant type is not supported.',
   invalid_scope: 'A requested scope is unknown, malformed or not permitted.',
   invalid_target: 'A requested resource or audience is missing, unknown or not permitted.',
+  temporarily_unavailable: 'The service cannot answer now. Try again later.',
 };
 
 const ALWAYS = {
@@ -135,6 +141,26 @@ describe('errors on the wire (RFC 6749 §5.2, RFC 8693 §2.2.2, RFC 8707 §2)', 
       if (status === 401) expect(headers['WWW-Authenticate']).toBe('Basic realm="cambist", charset="UTF-8"');
       else expect(headers).not.toHaveProperty('WWW-Authenticate');
     }
+  });
+
+  it('says when to come back on 429 (RFC 6585 §4), and how the caller stands with its limits', () => {
+    const standings = [
+      { limit: 'client' as const, quota: 6000, remaining: 12, resetSeconds: 42 },
+      { limit: 'subject' as const, quota: 600, remaining: 0, resetSeconds: 17 },
+    ];
+    const { headers } = written((response) => {
+      sendRefusal(response, refuseForNow('subject_rate_exceeded', 17), false, standings);
+    });
+    expect(headers).toEqual({
+      ...ALWAYS,
+      'Retry-After': '17',
+      'RateLimit-Policy': '"client";q=6000;w=60, "subject";q=600;w=60',
+      RateLimit: '"client";r=12;t=42, "subject";r=0;t=17',
+    });
+    expect(written((response) => sendRefusal(response, refuseForNow('source_throttled', 0.2), false)).headers).toEqual({
+      ...ALWAYS,
+      'Retry-After': '1',
+    });
   });
 
   it('says which method is allowed on 405 (RFC 9110 §15.5.6), and closes what it did not read on 413', () => {

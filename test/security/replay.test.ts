@@ -53,6 +53,7 @@ describe('R5 one node', () => {
           return database.query(text, values, options);
         },
         transaction: (work) => database.transaction(work),
+        pool: () => database.pool(),
         close: () => database.close(),
       },
     });

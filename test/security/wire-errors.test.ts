@@ -26,6 +26,7 @@ beforeAll(async () => {
     schema: database.schema,
     query: (...query) => (failure === undefined ? database.query(...query) : Promise.reject(failure)),
     transaction: (work) => (failure === undefined ? database.transaction(work) : Promise.reject(failure)),
+    pool: () => database.pool(),
     close: () => database.close(),
   };
   company = await startCompany({ database: failing });

@@ -5,7 +5,6 @@ import { createEnvelope } from '../../src/store/envelope.ts';
 import type { Database } from '../../src/store/database.ts';
 import { openInstance, WrongKeyEncryptionKey } from '../../src/store/instance.ts';
 import { createPersonKeys } from '../../src/store/persons.ts';
-import { createSigningKeys } from '../../src/store/signing-keys.ts';
 import { withDatabases } from '../support/databases.ts';
 import { committer, record } from './fixtures.ts';
 
@@ -29,6 +28,19 @@ describe('envelope', () => {
       expect(() => envelope.open(altered, 'x')).toThrow();
     }
     expect(() => envelope.open(sealed.subarray(0, 30), 'x')).toThrow();
+  });
+
+  test('several keys open, one seals; a key that seals no more still opens', () => {
+    const [before, now] = [randomBytes(32), randomBytes(32)];
+    const old = createEnvelope(before);
+    const changed = createEnvelope(now, [before]);
+    const sealed = old.seal(Buffer.from('v'), 'x');
+    expect(Buffer.from(changed.open(sealed, 'x')).toString()).toBe('v');
+    expect(() => changed.open(sealed, 'y')).toThrow(/does not belong to its row/);
+    const anew = changed.seal(Buffer.from('v'), 'x');
+    expect(Buffer.from(createEnvelope(now).open(anew, 'x')).toString()).toBe('v');
+    expect(() => old.open(anew, 'x')).toThrow(/give it the key that the other nodes seal with/);
+    expect(changed.opensKekIds).toEqual([changed.kekId, old.kekId]);
   });
 
   test('another key is told from tampering, and the same value never looks the same twice', () => {
@@ -139,43 +151,6 @@ withDatabases('keys at rest', (databases) => {
       expect(row!.row).not.toContain('alice');
     });
   });
-
-  describe('signing keys', () => {
-    test('two nodes that both bring the first key agree on one; there is one active per purpose and algorithm (F9)', async () => {
-      const { db, anotherNode } = await databases.fresh();
-      const nodes = [createSigningKeys(db), createSigningKeys(await anotherNode())];
-      const active = await Promise.all(
-        Array.from({ length: 10 }, (_, index) =>
-          nodes[index % 2]!.insertIfNone('access-token', 'ES256', newKey(`k${index}`)),
-        ),
-      );
-      expect(new Set(active.map(({ kid }) => kid)).size).toBe(1);
-      expect(await nodes[1]!.list('access-token')).toEqual([active[0]]);
-      await nodes[0]!.insertIfNone('access-token', 'RS256', newKey('rsa'));
-      await nodes[0]!.insertIfNone('audit', 'ES256', newKey('audit'));
-      expect((await nodes[0]!.list('access-token')).map(({ alg, state }) => [alg, state])).toEqual([
-        ['ES256', 'active'],
-        ['RS256', 'active'],
-      ]);
-    });
-
-    test('a key comes back as it was put', async () => {
-      const { db } = await databases.fresh();
-      const keys = createSigningKeys(db);
-      const before = Math.floor(Date.now() / 1000);
-      const key = await keys.insertIfNone('access-token', 'ES256', newKey('k'));
-      expect(key).toMatchObject({
-        kid: 'k',
-        purpose: 'access-token',
-        alg: 'ES256',
-        state: 'active',
-        publicJwk: { kty: 'EC', crv: 'P-256', kid: 'k' },
-        retireAtSeconds: null,
-      });
-      expect(Uint8Array.from(key.sealedPrivate)).toEqual(Uint8Array.from([1, 2, 3]));
-      expect(key.activatedAtSeconds).toBeGreaterThanOrEqual(before - 1);
-    });
-  });
 });
 
 async function personNodes(...nodes: Database[]) {
@@ -183,8 +158,4 @@ async function personNodes(...nodes: Database[]) {
   return Promise.all(
     nodes.map(async (db) => createPersonKeys({ db, envelope, instance: await openInstance(db, envelope) })),
   );
-}
-
-function newKey(kid: string) {
-  return { kid, publicJwk: { kty: 'EC', crv: 'P-256', kid }, sealedPrivate: Uint8Array.from([1, 2, 3]) };
 }

@@ -15,6 +15,8 @@ import type { PersonalFields } from '../../src/audit/personal.ts';
 import type { RecordBody } from '../../src/audit/record.ts';
 import { composeService } from '../../src/compose.ts';
 import type { Service, ServiceParts } from '../../src/compose.ts';
+import { DEFAULT_LIMITS } from '../../src/limits/bounds.ts';
+import type { LimitSettings } from '../../src/limits/bounds.ts';
 import { createLogger } from '../../src/core/log.ts';
 import type { Kind } from '../../src/objects/kinds.ts';
 import type { Database } from '../../src/store/database.ts';
@@ -36,10 +38,17 @@ export interface StartOptions {
     readonly issuer?: string;
     readonly nodeName?: string;
     readonly keyEncryptionKey?: Uint8Array;
+    readonly previousKeyEncryptionKeys?: readonly Uint8Array[];
+    readonly keyTimes?: NonNullable<ServiceParts['keyTimes']>;
     readonly clock?: NonNullable<ServiceParts['clock']>;
     readonly observe?: NonNullable<ServiceParts['observe']>;
     readonly logger?: ServiceParts['logger'];
     readonly demoRefusedBecause?: string;
+    readonly trustedProxies?: readonly string[];
+    readonly clockSkewLimitMs?: number;
+    /** Of the public listener. */
+    readonly tls?: { readonly certFile: string; readonly keyFile: string };
+    readonly limits?: Partial<LimitSettings>;
   };
 }
 
@@ -54,6 +63,8 @@ export interface FoundRecord {
 export interface TestCambist {
   readonly issuer: string;
   readonly url: string;
+  /** Of its admin listener. */
+  readonly adminUrl: string;
   readonly service: Service;
   readonly database: Database;
   /** The secret of a client that authenticates with one; made when the client was applied. */
@@ -74,7 +85,7 @@ export async function startCambist(options: StartOptions): Promise<TestCambist> 
   const { settings = {}, joins } = options;
   const logger = settings.logger ?? createLogger('silent');
   const port = await freePort();
-  const url = `http://127.0.0.1:${port}`;
+  const url = `${settings.tls === undefined ? 'http' : 'https'}://127.0.0.1:${port}`;
   const issuer = settings.issuer ?? joins?.issuer ?? url;
   const database = options.database ?? (await openMemoryDatabase());
   const service = await composeService({
@@ -83,10 +94,18 @@ export async function startCambist(options: StartOptions): Promise<TestCambist> 
     database,
     keyEncryptionKey: settings.keyEncryptionKey ?? TEST_KEY,
     logger,
+    limits: { ...DEFAULT_LIMITS, ...settings.limits },
+    ...(settings.previousKeyEncryptionKeys === undefined
+      ? {}
+      : { previousKeyEncryptionKeys: settings.previousKeyEncryptionKeys }),
+    ...(settings.keyTimes === undefined ? {} : { keyTimes: settings.keyTimes }),
     ...(settings.clock === undefined ? {} : { clock: settings.clock }),
     ...(settings.observe === undefined ? {} : { observe: settings.observe }),
+    ...(settings.trustedProxies === undefined ? {} : { trustedProxies: settings.trustedProxies }),
+    ...(settings.clockSkewLimitMs === undefined ? {} : { clockSkewLimitMs: settings.clockSkewLimitMs }),
   });
-  await service.listen('127.0.0.1', port);
+  await service.listen('127.0.0.1', port, settings.tls);
+  const { port: adminPort } = await service.listenAdmin('127.0.0.1', 0);
   const secrets = new Map(joins?.secrets);
 
   async function apply(yaml: string, { prune = false } = {}): Promise<void> {
@@ -109,6 +128,7 @@ export async function startCambist(options: StartOptions): Promise<TestCambist> 
   return {
     issuer,
     url,
+    adminUrl: `http://127.0.0.1:${adminPort}`,
     service,
     database,
     secrets,
@@ -146,6 +166,8 @@ export interface SpawnOptions {
 }
 
 export interface SpawnedCambist extends CambistProcess {
+  /** Of its admin listener. */
+  readonly adminUrl: string;
   /** Data folder of the embedded engine and log; removed by `remove`. */
   readonly folder: string;
   readonly logFile: string;
@@ -155,7 +177,7 @@ export interface SpawnedCambist extends CambistProcess {
 /** Starts the built program (`npm test` builds it) as a process of its own. */
 export async function spawnCambist(options: SpawnOptions = {}): Promise<SpawnedCambist> {
   const folder = options.folder ?? mkdtempSync(join(tmpdir(), 'cambist-'));
-  const port = await freePort();
+  const [port, adminPort] = [await freePort(), await freePort()];
   const url = `http://127.0.0.1:${port}`;
   const issuer = options.issuer ?? url;
   const logFile = join(folder, `${port}.log`);
@@ -163,6 +185,7 @@ export async function spawnCambist(options: SpawnOptions = {}): Promise<SpawnedC
     ...cleanEnvironment(),
     CAMBIST_ISSUER: issuer,
     CAMBIST_LISTEN: `127.0.0.1:${port}`,
+    CAMBIST_ADMIN_LISTEN: `127.0.0.1:${adminPort}`,
     CAMBIST_DATA_DIR: join(folder, 'data'),
     ...(options.databaseUrl === undefined
       ? {}
@@ -175,6 +198,7 @@ export async function spawnCambist(options: SpawnOptions = {}): Promise<SpawnedC
   const running = await startProcess({ issuer, url, env, logFile });
   return {
     ...running,
+    adminUrl: `http://127.0.0.1:${adminPort}`,
     folder,
     logFile,
     remove: () => {

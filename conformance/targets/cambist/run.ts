@@ -35,6 +35,7 @@ async function prepareWorld(): Promise<World> {
   const env = {
     ...Object.fromEntries(clean),
     CAMBIST_LISTEN: `127.0.0.1:${port}`,
+    CAMBIST_ADMIN_LISTEN: '127.0.0.1:0',
     CAMBIST_DATA_DIR: join(folder, 'data'),
     CAMBIST_LOG_LEVEL: 'warn',
   };

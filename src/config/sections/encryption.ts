@@ -1,5 +1,5 @@
 /**
- * `key_encryption_key`: the one key under which signing keys and personal fields lie encrypted in the database. 32
+ * `key_encryption_key` and `previous_key_encryption_keys`: the one key under which signing keys and personal fields lie encrypted in the database. 32
  * bytes that we never make up for a shared database: two nodes with different ones would each be blind to the other's
  * rows.
  */
@@ -14,6 +14,14 @@ export const keyEncryptionKeySetting = z
   .max(4096)
   .optional()
   .describe('32 bytes as base64, base64url or hex, through file:PATH or ${VARIABLE}; required with database.url');
+
+export const previousKeysSetting = z
+  .array(z.string().max(4096))
+  .max(8)
+  .default([])
+  .describe(
+    'Key-encryption keys that still open what they sealed, but seal nothing; for a change of key_encryption_key',
+  );
 
 /** The key, or what is wrong with its text. Accepts exactly one spelling per encoding. */
 export function decodeKey(text: string): Uint8Array | string {

@@ -92,6 +92,7 @@ async function run(args: string, over: Partial<CliParts> = {}): Promise<Ran> {
         recorded.push(summary);
         return record('changed');
       }),
+    keys: {} as OperationsParts['keys'],
     ownIssuer: 'http://127.0.0.1:8080',
     demoRefusedBecause: undefined,
     author: 'local:test',

@@ -11,9 +11,11 @@ const blocks = (language: string) =>
   [...DOCS.matchAll(new RegExp(`\`\`\`${language}\n([^]*?)\`\`\``, 'g'))].map((match) => match[1]!);
 
 test('docs/configuration.md lists every setting and every variable', () => {
-  const leaves = Object.entries(plainJsonSchema()['properties'] as Record<string, any>).flatMap(([name, shape]) =>
-    shape.properties === undefined ? [name] : Object.keys(shape.properties).map((inner) => `${name}.${inner}`),
-  );
+  const leavesOf = (properties: Record<string, any>, before: string): string[] =>
+    Object.entries(properties).flatMap(([name, shape]) =>
+      shape.properties === undefined ? [before + name] : leavesOf(shape.properties, `${before}${name}.`),
+    );
+  const leaves = leavesOf(plainJsonSchema()['properties'] as Record<string, any>, '');
   const listed = [...DOCS.matchAll(/^\| `([a-z_.]+)` +\|/gm)].map((match) => match[1]);
   expect(listed.filter((name) => leaves.includes(name!))).toEqual(leaves);
   for (const variable of Object.keys(ENVIRONMENT_SETTINGS)) expect(DOCS).toContain(`\`${variable}\``);

@@ -43,7 +43,11 @@ describe('defaults', () => {
   test('without a file or a variable: embedded, on loopback, demo objects allowed', () => {
     expect(settings({})).toEqual({
       issuer: 'http://127.0.0.1:8080',
-      listen: { host: '127.0.0.1', port: 8080 },
+      listen: { host: '127.0.0.1', port: 8080, tls: undefined },
+      adminListen: { host: '127.0.0.1', port: 8081, tls: undefined },
+      trustedProxies: [],
+      clockSkewLimitMs: 2000,
+      shutdownGraceMs: 0,
       database: {
         kind: 'embedded',
         schema: 'cambist',
@@ -53,6 +57,7 @@ describe('defaults', () => {
         socketPath: '/srv/.cambist/cambist.sock',
       },
       keyEncryptionKey: undefined,
+      housekeeping: { intervalSeconds: 60, auditRetentionDays: undefined },
       logLevel: 'info',
       nodeName: 'node-7',
       demoRefusedBecause: undefined,
@@ -133,13 +138,13 @@ describe('plain HTTP where others can reach it', () => {
 
   test('is refused, with both ways out', () => {
     expect(faults({ yaml: open })).toEqual([
-      'cambist.yaml:3:9 listen.host: would offer plain HTTP on an address that others can reach (got "0.0.0.0"); fix: listen on 127.0.0.1, or set listen.plain_http: behind_tls_proxy if only a TLS-terminating proxy reaches it',
+      'cambist.yaml:3:9 listen.host: would offer plain HTTP on an address that others can reach (got "0.0.0.0"); fix: listen on 127.0.0.1, set listen.tls, or set listen.plain_http: behind_tls_proxy if only a TLS-terminating proxy reaches it',
     ]);
   });
 
   test('is allowed when the file says that a TLS proxy is in front; demo objects are not', () => {
     const given = settings({ yaml: `${open}  plain_http: behind_tls_proxy\n` });
-    expect(given.listen).toEqual({ host: '0.0.0.0', port: 8080 });
+    expect(given.listen).toEqual({ host: '0.0.0.0', port: 8080, tls: undefined });
     expect(given.demoRefusedBecause).toBe('listen.host is 0.0.0.0, which others can reach');
   });
 
@@ -160,6 +165,95 @@ describe('plain HTTP where others can reach it', () => {
       );
     },
   );
+});
+
+describe('listeners', () => {
+  const tls = '{ cert_file: tls/cert.pem, key_file: /run/tls/key.pem }';
+
+  test('TLS makes an open address sound, and needs an https issuer; its files are relative to the settings file', () => {
+    const given = settings({ yaml: `issuer: https://sts.example.com\nlisten: { host: 0.0.0.0, tls: ${tls} }` });
+    expect(given.listen).toEqual({
+      host: '0.0.0.0',
+      port: 8080,
+      tls: { certFile: '/etc/cambist/tls/cert.pem', keyFile: '/run/tls/key.pem' },
+    });
+    expect(faults({ yaml: `issuer: http://127.0.0.1:8080\nlisten: { tls: ${tls} }` })).toEqual([
+      'cambist.yaml:1:9 issuer: must be https when listen.tls is set (got "http://127.0.0.1:8080"); fix: set it to the https URL that clients reach',
+    ]);
+  });
+
+  test('the issuer of a first run follows TLS', () => {
+    expect(settings({ yaml: `listen: { tls: ${tls} }` }).issuer).toBe('https://127.0.0.1:8080');
+    expect(settings({ yaml: `listen: { port: 443, tls: ${tls} }` }).issuer).toBe('https://127.0.0.1');
+  });
+
+  test('certificate files from the environment are relative to the working folder', () => {
+    const env = { CAMBIST_TLS_CERT_FILE: 'c.pem', CAMBIST_TLS_KEY_FILE: 'k.pem' };
+    expect(settings({ env }).listen.tls).toEqual({ certFile: '/srv/c.pem', keyFile: '/srv/k.pem' });
+  });
+
+  test('settings that contradict each other are refused', () => {
+    const yaml = `issuer: https://a.example\nlisten: { host: 10.0.0.1, plain_http: behind_tls_proxy, tls: ${tls} }`;
+    expect(faults({ yaml })).toEqual([expect.stringContaining('listen.plain_http: says that plain HTTP is spoken')]);
+    expect(faults({ yaml: 'listen: { tls: { cert_file: c.pem } }' })[0]).toContain('listen.tls.key_file: is required');
+  });
+
+  test.each([
+    ['listen: { port: 9000 }', { CAMBIST_ADMIN_LISTEN: '127.0.0.1:9000' }],
+    ['listen: { port: 8081 }', {}],
+    ['issuer: https://a.example\nlisten: { host: 0.0.0.0, port: 8081, plain_http: behind_tls_proxy }', {}],
+    ['listen: { host: localhost, port: 8081 }', {}],
+  ])('one port for both is refused: %s', (yaml, env) => {
+    expect(faults({ yaml, env })).toEqual([expect.stringContaining('is the port of the public listener')]);
+  });
+
+  test('one port on two addresses, or none given, is not', () => {
+    expect(settings({ yaml: 'listen: { port: 8081 }\nadmin_listen: { host: 127.0.0.2 }' }).adminListen?.port).toBe(8081);
+    const both = 'issuer: http://127.0.0.1:9\nlisten: { port: 0 }\nadmin_listen: { port: 0 }';
+    expect(settings({ yaml: both }).adminListen?.port).toBe(0);
+  });
+
+  test('the admin listener can be moved and turned off', () => {
+    expect(settings({ env: { CAMBIST_ADMIN_LISTEN: '[::1]:9' } }).adminListen).toMatchObject({ host: '::1', port: 9 });
+    expect(settings({ env: { CAMBIST_ADMIN_LISTEN: 'off' } }).adminListen).toBeUndefined();
+    const off = 'admin_listen: { enabled: false, port: 8080 }';
+    expect(settings({ yaml: off }).adminListen).toBeUndefined();
+    expect(faults({ env: { CAMBIST_ADMIN_LISTEN: 'on' } })).toEqual([
+      'environment CAMBIST_ADMIN_LISTEN: must be ADDRESS:PORT, or off (got "on"); fix: write it as 127.0.0.1:8080 or [::1]:8080',
+    ]);
+  });
+
+  test('plain HTTP where others can reach the admin listener is refused', () => {
+    expect(faults({ yaml: 'admin_listen: { host: 0.0.0.0, port: 9000 }' })).toEqual([
+      'cambist.yaml:1:23 admin_listen.host: would offer plain HTTP on an address that others can reach (got "0.0.0.0"); fix: listen on 127.0.0.1, set admin_listen.tls, or set admin_listen.plain_http: behind_tls_proxy if only a TLS-terminating proxy reaches it',
+    ]);
+  });
+
+  test.each([
+    ['10.0.0.0/33', 'must be a CIDR range'],
+    ['10.0.0.1', 'must be a CIDR range'],
+    ['10.1/16', 'must be a CIDR range'],
+    ['proxy.example', 'must be a CIDR range'],
+    ['0.0.0.0/0', 'must not be everybody'],
+    ['::/0', 'must not be everybody'],
+    ['10.1.2.3/16', 'must start at its network address, 10.1.0.0/16'],
+  ])('trusted_proxies: %s is refused', (range, message) => {
+    expect(faults({ yaml: `trusted_proxies: ["${range}"]` })).toEqual([expect.stringContaining(message)]);
+  });
+
+  test('trusted_proxies from the environment have commas between them, and their faults name the variable', () => {
+    const env = { CAMBIST_TRUSTED_PROXIES: '10.1.0.0/16, 2001:db8::/32,192.0.2.1/32' };
+    expect(settings({ env }).trustedProxies).toEqual(['10.1.0.0/16', '2001:db8::/32', '192.0.2.1/32']);
+    expect(faults({ env: { CAMBIST_TRUSTED_PROXIES: '10.1.0.0/16,10.2' } })).toEqual([
+      expect.stringContaining('environment CAMBIST_TRUSTED_PROXIES: must be a CIDR range'),
+    ]);
+  });
+
+  test('a node that others can reach says for 5 s that it stops before it does, one on loopback for none', () => {
+    const open = 'issuer: https://a.example\nlisten: { host: 0.0.0.0, plain_http: behind_tls_proxy }';
+    expect(settings({ yaml: open }).shutdownGraceMs).toBe(5000);
+    expect(settings({ yaml: `${open}\nshutdown_grace_ms: 0` }).shutdownGraceMs).toBe(0);
+  });
 });
 
 describe('environment', () => {

@@ -18,21 +18,23 @@ const ECDSA_WITH_SHA256 = sequence(objectId('2a8648ce3d040302'));
 const COMMON_NAME = '550403';
 const SUBJECT_ALT_NAME = '551d11';
 
-/** A certificate that is its own authority, for these DNS names and the address 127.0.0.1. */
-export function selfSigned(dnsNames: readonly string[]): { readonly key: string; readonly cert: string } {
+/** A certificate that is its own authority, for these DNS names and the address 127.0.0.1; valid for a day. */
+export function selfSigned(
+  dnsNames: readonly string[],
+  expiresAtMs = Date.now() + 86_400_000,
+): { readonly key: string; readonly cert: string } {
   const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
   const name = sequence(der(0x31, sequence(objectId(COMMON_NAME), der(0x0c, Buffer.from('test')))));
   const names = sequence(
     ...dnsNames.map((dnsName) => der(0x82, Buffer.from(dnsName))),
     der(0x87, Buffer.from([127, 0, 0, 1])),
   );
-  const nowMs = Date.now();
   const body = sequence(
     der(0xa0, der(0x02, Buffer.from([2]))), // version 3
     der(0x02, Buffer.from([1])),
     ECDSA_WITH_SHA256,
     name,
-    sequence(utcTime(new Date(nowMs - 86_400_000)), utcTime(new Date(nowMs + 86_400_000))),
+    sequence(utcTime(new Date(expiresAtMs - 2 * 86_400_000)), utcTime(new Date(expiresAtMs))),
     name,
     publicKey.export({ type: 'spki', format: 'der' }),
     der(0xa3, sequence(sequence(objectId(SUBJECT_ALT_NAME), der(0x04, names)))),

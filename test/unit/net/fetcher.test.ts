@@ -83,7 +83,7 @@ afterAll(() => {
 describe('getJson', () => {
   it('reads a JSON document and how long it is fresh', async () => {
     const { url, seen } = await serve(json('{"keys":[]}', { 'cache-control': 'public, max-age=300' }));
-    expect(await fetcherWith().getJson(url, INTERNAL)).toEqual({ body: { keys: [] }, maxAgeSeconds: 300 });
+    expect(await fetcherWith().getJson(url, INTERNAL)).toMatchObject({ body: { keys: [] }, maxAgeSeconds: 300 });
     expect(seen.headers['accept-encoding']).toBe('identity');
     expect(seen.headers.authorization).toBeUndefined();
   });

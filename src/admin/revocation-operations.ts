@@ -1,0 +1,216 @@
+/**
+ * Revocation by an operator: one token with all that came from it, or everything about somebody, through a client, at a
+ * resource, vouched for by an issuer, signed with a key, or everything at all. It cuts what was issued until now; who may
+ * get new tokens is another question (`disable`). A revocation and its record are one commit.
+ */
+import type { RecordRow } from '../audit/record.ts';
+import type { Principal } from '../core/principal.ts';
+import { issValues } from '../objects/issuer.ts';
+import type { ObjectReader } from '../objects/registry.ts';
+import { registryOf } from '../objects/registry.ts';
+import { MAX_TOKEN_LIFETIME_SECONDS } from '../objects/resource.ts';
+import type { RevocationRow } from '../store/commitment.ts';
+import { REVOCATION_LIFETIME_SECONDS } from '../store/revocations.ts';
+import type { RevokedNow } from '../store/revocations.ts';
+import { canonicalResource, principalDigest } from '../tokens/revocation.ts';
+import type { RevocationKind } from '../tokens/revocation.ts';
+import { splitSubject } from './change-record.ts';
+import { refused } from './outcome.ts';
+import type { Outcome } from './outcome.ts';
+
+/** Servers that verify offline learn of a revocation within this many seconds, by the defaults of both sides. */
+export const OFFLINE_WITHIN_SECONDS = 6;
+
+const OWN_TOKEN_SECONDS = MAX_TOKEN_LIFETIME_SECONDS + 60;
+const SHOWN_TOKENS_MAX = 1000;
+
+export interface RevokeArguments {
+  readonly by: RevocationKind;
+  /**
+   * `token`: a `jti` of ours, or the identity of an external token as records name it. `subject`, `actor`: `issuer:sub`, or
+   * a client id. `client`: its id. `resource`: name or URI. `issuer`: short name. `key`: kid. `all`: absent.
+   */
+  readonly value?: string | undefined;
+  /** RFC 3339: only what was issued before; absent = everything until now. Not for `token` and `key`. */
+  readonly issuedBefore?: string | undefined;
+}
+
+export interface Revoked {
+  readonly kind: RevocationKind;
+  /** How many predicates it came to: an issuer may have several `iss`. */
+  readonly predicates: number;
+  /** RFC 3339; `null` = whenever it was issued. */
+  readonly issued_until: string | null;
+  readonly offline_within_seconds: number;
+}
+
+export interface ListedRevocation {
+  readonly kind: RevocationKind;
+  /** Persons by digest. */
+  readonly value: string;
+  readonly issued_until: string | null;
+}
+
+export interface RevocationOperations {
+  revoke(args: RevokeArguments): Promise<Outcome<Revoked>>;
+  /** What can still hit a living token of ours. */
+  listRevocations(args: object): Promise<
+    Outcome<{
+      readonly predicates: readonly ListedRevocation[];
+      /** Living tokens that were revoked or descend from one that was; at most 1000. */
+      readonly tokens: readonly string[];
+    }>
+  >;
+}
+
+export interface RevocationOperationsParts {
+  readonly objects: { current(): Promise<ObjectReader> };
+  /** Whether a token of that `jti` is remembered. */
+  isIssued(jti: string): Promise<boolean>;
+  inForce(options: { readonly ownLifetimeSeconds: number; readonly tokensMax: number }): Promise<RevokedNow>;
+  /** Fetches what seals the persons concerned; what it returns builds the record. */
+  prepareChange(persons: readonly Principal[]): Promise<(change: Readonly<Record<string, unknown>>) => RecordRow>;
+  commitRevocation(record: RecordRow, revocations: readonly RevocationRow[]): Promise<void>;
+  readonly ownIssuer: string;
+  readonly author: string;
+}
+
+/** What a revocation names, in values of predicates; `persons` are those whose names the record has to seal. */
+interface Aim {
+  readonly values: readonly string[];
+  readonly persons?: readonly Principal[];
+  /** How it stands in the record; absent for persons. */
+  readonly named?: string;
+}
+
+export function createRevocationOperations(parts: RevocationOperationsParts): RevocationOperations {
+  return {
+    async revoke({ by, value, issuedBefore }) {
+      const until = untilOf(by, issuedBefore);
+      if (typeof until === 'object' && until !== null) return until;
+      if ((by === 'all') !== (value === undefined || value === ''))
+        return refused('argument_invalid', by === 'all' ? 'all takes no value' : `${by} needs a value`);
+      const aim = await aimOf(parts, by, value ?? '');
+      if ('ok' in aim) return aim;
+      const lifetimeSeconds = by === 'key' ? OWN_TOKEN_SECONDS : REVOCATION_LIFETIME_SECONDS;
+      const rows = aim.values.map((aimed): RevocationRow => ({
+        kind: by,
+        value: aimed,
+        issuedUntil: until,
+        lifetimeSeconds,
+      }));
+      const recordOf = await parts.prepareChange(aim.persons ?? []);
+      const record = recordOf({
+        author: parts.author,
+        origin: 'command',
+        changes: [
+          {
+            action: 'revoke',
+            kind: by,
+            ...(aim.named === undefined ? {} : { name: aim.named }),
+            ...(aim.persons === undefined ? {} : { persons: aim.persons.length }),
+            issued_until: until,
+          },
+        ],
+      });
+      await parts.commitRevocation(record, rows);
+      const issuedUntil =
+        until === 'now' ? timeOf(Math.floor(record.recordedAtMs / 1000)) : until === null ? null : timeOf(until);
+      return {
+        ok: true,
+        value: {
+          kind: by,
+          predicates: rows.length,
+          issued_until: issuedUntil,
+          offline_within_seconds: OFFLINE_WITHIN_SECONDS,
+        },
+      };
+    },
+    async listRevocations() {
+      const { predicates, tokens } = await parts.inForce({
+        ownLifetimeSeconds: OWN_TOKEN_SECONDS,
+        tokensMax: SHOWN_TOKENS_MAX,
+      });
+      const listed = predicates.map(({ kind, value, issuedUntilSeconds }) => ({
+        kind,
+        value,
+        issued_until: issuedUntilSeconds === null ? null : timeOf(issuedUntilSeconds),
+      }));
+      return {
+        ok: true,
+        value: { predicates: listed, tokens: tokens.slice(0, SHOWN_TOKENS_MAX).map(({ jti }) => jti) },
+      };
+    },
+  };
+}
+
+/** Tokens and keys are dead whenever they were issued; the rest up to a moment. */
+function untilOf(by: RevocationKind, issuedBefore: string | undefined): RevocationRow['issuedUntil'] | Outcome<never> {
+  const timeless = by === 'token' || by === 'key';
+  if (issuedBefore === undefined) return timeless ? null : 'now';
+  if (timeless) return refused('argument_invalid', `${by} is revoked whole: leave "issued before" away`);
+  const ms = /^\d{4}-\d{2}-\d{2}T/.test(issuedBefore) ? Date.parse(issuedBefore) : Number.NaN;
+  if (Number.isNaN(ms))
+    return refused('argument_invalid', '"issued before" must be a time such as 2026-11-23T14:02:00Z (RFC 3339)');
+  // Before that second: `issued_until` is inclusive.
+  return Math.ceil(ms / 1000) - 1;
+}
+
+async function aimOf(
+  parts: RevocationOperationsParts,
+  by: RevocationKind,
+  value: string,
+): Promise<Aim | Outcome<never>> {
+  const reader = await parts.objects.current();
+  switch (by) {
+    case 'all':
+      return { values: [''] };
+    case 'key':
+    case 'client':
+      return { values: [value], named: value };
+    case 'token': {
+      const known = /^(jti|claims):/.test(value) || (await parts.isIssued(value));
+      if (known) return { values: [value], named: value };
+      return refused(
+        'object_unknown',
+        `no token with the jti ${value} is remembered: it was never issued here, or expired`,
+      );
+    }
+    case 'resource': {
+      const registry = registryOf(reader);
+      const resource = (await registry.resource(value)) ?? (await registry.resourceByUri(value));
+      if (resource === undefined) return refused('object_unknown', `there is no resource ${value}`);
+      return { values: [canonicalResource(resource.spec.uri)], named: resource.name };
+    }
+    case 'issuer': {
+      const issuer = await reader.get('issuer', value);
+      if (issuer === undefined) return refused('object_unknown', `there is no issuer ${value}`);
+      return { values: issValues(issuer.spec), named: value };
+    }
+    case 'subject':
+    case 'actor':
+      return principalAim(parts, reader, value);
+  }
+}
+
+/** `issuer:sub`, or the id of a client. */
+async function principalAim(
+  { ownIssuer }: RevocationOperationsParts,
+  reader: ObjectReader,
+  value: string,
+): Promise<Aim | Outcome<never>> {
+  if (!value.includes(':')) {
+    if ((await reader.get('client', value)) === undefined)
+      return refused('object_unknown', `there is no client ${value}; a person is named ISSUER:SUB, such as corp:alice`);
+    return { values: [principalDigest({ issuer: ownIssuer, sub: value })], named: value };
+  }
+  const { issuer: name, sub } = splitSubject(value);
+  const issuer = await reader.get('issuer', name);
+  if (issuer === undefined) return refused('object_unknown', `there is no issuer ${name}`);
+  const persons = issValues(issuer.spec).map((iss): Principal => ({ issuer: iss, sub }));
+  return { values: persons.map(principalDigest), persons };
+}
+
+function timeOf(seconds: number): string {
+  return new Date(seconds * 1000).toISOString();
+}

@@ -1,0 +1,22 @@
+/**
+ * When a node says that it is not ready: its clock is too far from the database's, or it is about to stop.
+ */
+import { z } from 'zod';
+
+export const clockSkewLimitSetting = z
+  .number()
+  .int()
+  .min(100)
+  .max(60_000)
+  .default(2000)
+  .describe('Not ready when the clock of this node is further than this from that of the database');
+
+export const shutdownGraceSetting = z
+  .number()
+  .int()
+  .min(0)
+  .max(60_000)
+  .optional()
+  .describe(
+    'After SIGTERM: how long to say "not ready" and serve on, so that load balancers notice; absent = 0 on loopback, else 5000',
+  );
