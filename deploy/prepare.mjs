@@ -5,7 +5,7 @@
  * Each step is skipped when its result is already there, so that a second start costs milliseconds; each shows that it
  * is alive while it works, and its output only when it fails.
  */
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { cpSync, existsSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join, relative, sep } from 'node:path';
@@ -103,7 +103,17 @@ async function build(sources) {
   if (existsSync(join(root, MIGRATIONS))) {
     cpSync(join(root, MIGRATIONS), join(root, 'dist', MIGRATIONS), { recursive: true });
   }
+  writeCommit();
   writeFileSync(join(root, STAMP), JSON.stringify(sources));
+}
+
+/** What `cambist --version` says beside the version: the commit, where git or whoever builds knows it. */
+function writeCommit() {
+  const git = spawnSync('git', ['describe', '--always', '--exclude=*', '--dirty', '--abbrev=12'], { encoding: 'utf8' });
+  const commit = process.env['SOURCE_COMMIT'] ?? (git.status === 0 ? git.stdout.trim() : '');
+  const file = join(root, 'dist', 'src', 'build-commit');
+  if (/^[0-9a-f]{7,40}(-dirty)?$/.test(commit)) writeFileSync(file, commit);
+  else rmSync(file, { force: true });
 }
 
 /** Runs a command quietly: a line with the seconds while it runs, its whole output if it fails. */

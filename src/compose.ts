@@ -75,6 +75,7 @@ import { createStatusRoad } from './status/status-road.ts';
 import type { Heartbeat } from './status/heartbeat.ts';
 import { createHousekeepingRunner } from './status/housekeeping-jobs.ts';
 import type { HousekeepingJob, HousekeepingRunner } from './status/housekeeping-jobs.ts';
+import { fetchAhead } from './trust/fetch-ahead.ts';
 import { createKeySets } from './trust/key-sets.ts';
 
 /** Every grant there is. A further one is a file in `exchange/grants/` and a name here. */
@@ -116,6 +117,8 @@ export interface ServiceParts {
 
 
 export interface Service {
+  /** Fetches the keys of trusted issuers before they are needed; what cannot be had is logged. Never throws. */
+  fetchAhead(): Promise<void>;
   /** Not begun yet: commands that open a service for one change leave it so. */
   readonly housekeeping: HousekeepingRunner;
   /** The schedule is not begun yet either. */
@@ -162,7 +165,9 @@ export async function composeService(parts: ServiceParts): Promise<Service> {
   await ensureAuditPartitions(database);
 
   const objects = createObjectStore(database, { onLookup: hooks.onLookup });
-  const clientSecrets = createClientSecrets(database, objects.feed);
+  const clientSecrets = createClientSecrets(database, objects.feed, (result) => {
+    hooks.onLookup('client_secrets', result);
+  });
   const revocations = createRevocations(database);
   const findRevocation: typeof revocations.find = (facts, state) => revocations.find(facts, state);
   const persons = createPersonKeys({ db: database, envelope, instance });
@@ -282,6 +287,7 @@ export async function composeService(parts: ServiceParts): Promise<Service> {
       registry: shared.registry,
       inForce: (options) => revocations.inForce(options),
       signingKey: () => ring.signing('revocation-document', 'ES256'),
+      onMade: hooks.onRevocationDocument,
     }),
     revocationKeys: () => ring.jwks('revocation-document'),
     openapi: readFileSync(new URL(OPENAPI_PATH, import.meta.url), 'utf8'),
@@ -291,7 +297,6 @@ export async function composeService(parts: ServiceParts): Promise<Service> {
   });
   const ofOperators = adminRoutes({
     readiness,
-    logger,
     metrics: () => Promise.resolve({ contentType: METRICS_CONTENT_TYPE, body: telemetry.metrics.render() }),
   });
   const listeners = createListeners({ public: publicRoutes, admin: ofOperators }, heartbeat, logger);
@@ -310,11 +315,17 @@ export async function composeService(parts: ServiceParts): Promise<Service> {
 
   return {
     health: heartbeat,
+    fetchAhead: async () => {
+      const issuers = await objects.list('issuer', { limit: 1000 }).catch(() => []);
+      const inUse = issuers.filter(({ disabled }) => !disabled).map(({ spec }) => spec);
+      await fetchAhead(inUse, keySets, logger);
+    },
     housekeeping,
     keys,
     keyParts: { rotation: keys.rotation, rewrapper: createRewrapper(database, envelope), changeRecord },
     revocationParts: {
       isIssued: async (jti) => (await createIssuedTokens(database).find(jti)) !== undefined,
+      keyState: (kid) => ring.list().find((key) => key.kid === kid)?.state,
       inForce: (options) => revocations.inForce(options),
       prepareChange,
       commitRevocation: async (record, revoked) => {

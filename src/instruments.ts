@@ -11,6 +11,8 @@ import type { FailureKind } from './store/observed.ts';
 
 /** The callbacks that parts are built with. */
 export function hooksOf({ metrics, tracing }: Telemetry) {
+  let inForce = new Map<string, number>();
+  metrics.read('revocationsInForce', () => [...inForce].map(([kind, value]) => ({ labels: { kind }, value })));
   return {
     onDatabaseFailure: (kind: FailureKind) => {
       metrics.add('databaseFailures', { kind });
@@ -28,10 +30,18 @@ export function hooksOf({ metrics, tracing }: Telemetry) {
       metrics.observe('commitBatch', {}, items);
       metrics.observe('commitDuration', { outcome }, durationMs / 1000);
     },
+    onRevocationDocument: (tokens: number, predicates: readonly { readonly kind: string }[]) => {
+      inForce = new Map([['token', tokens]]);
+      for (const { kind } of predicates) inForce.set(kind, (inForce.get(kind) ?? 0) + 1);
+    },
     onPhase: (phase: string, durationMs: number) => {
       metrics.observe('tokenPhaseDuration', { phase }, durationMs / 1000);
     },
-    within: <T>(phase: string, work: () => Promise<T>): Promise<T> => tracing.step(`cambist.${phase}`, work),
+    // The step that is a call to somebody else: one statement, shared with concurrent requests.
+    within: <T>(phase: string, work: () => Promise<T>): Promise<T> =>
+      phase === 'commit'
+        ? tracing.client('cambist.commit', { 'db.system.name': 'postgresql', 'db.operation.name': 'commit' }, work)
+        : tracing.step(`cambist.${phase}`, work),
   };
 }
 
@@ -54,7 +64,11 @@ export interface Readings {
   jobs(): readonly JobNumbers[];
 }
 
-const CHECKS: readonly CheckName[] = ['draining', 'database', 'clock', 'keys'];
+/** Complete at compile time. */
+const CHECKS = Object.keys({ draining: true, database: true, clock: true, keys: true } satisfies Record<
+  CheckName,
+  true
+>) as CheckName[];
 
 /** Lets every gauge read its part. */
 export function readGauges({ metrics }: Telemetry, readings: Readings): void {

@@ -3,14 +3,15 @@
  * The process: gives the command line its parts. What is heavy (database, policies, server) is loaded by the command
  * that needs it.
  */
-import { readFileSync, realpathSync } from 'node:fs';
+import { existsSync, readFileSync, realpathSync } from 'node:fs';
+import { basename, relative } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
+import { CliFailure, EXIT } from './cli/failure.ts';
 import { runCli } from './cli/program.ts';
 import type { CliParts } from './cli/program.ts';
 import type { Settings } from './config/settings.ts';
 import { systemClock } from './core/clock.ts';
-import { createLogger } from './core/log.ts';
 import type { MigrationPlan } from './store/migrate.ts';
 
 /** From `src/` and from `dist/src/` alike: the package's root has it. */
@@ -20,7 +21,44 @@ const PACKAGE = new URL(
 );
 const VERSION = (JSON.parse(readFileSync(PACKAGE, 'utf8')) as { version: string }).version;
 
+/** Written by the build where it knew the commit. */
+function versionText(): string {
+  try {
+    return `${VERSION} (${readFileSync(new URL('build-commit', import.meta.url), 'utf8').trim()})`;
+  } catch {
+    return VERSION;
+  }
+}
+
+/** Where commands would make a database by looking at it. */
+function refuseWithoutDatabase({ database }: Settings): void {
+  if (database.kind !== 'embedded' || existsSync(database.dataFolder)) return;
+  throw new CliFailure(
+    EXIT.failed,
+    'no_database',
+    `there is no database yet in ${database.folder}: start with cambist serve or cambist init, or name your settings with --config`,
+  );
+}
+
+/** Asks at the terminal; what is piped in is never taken for an answer. */
+async function ask(question: string): Promise<string> {
+  const { createInterface } = await import('node:readline/promises');
+  const terminal = createInterface({ input: process.stdin, output: process.stderr });
+  try {
+    return await terminal.question(question);
+  } finally {
+    terminal.close();
+  }
+}
+
+/** How this program was started, to be typed again from the same folder. */
+function invocation(): string {
+  const script = process.argv[1] ?? 'cambist';
+  return basename(script) === 'cambist' ? 'cambist' : `node ${relative(process.cwd(), script)}`;
+}
+
 async function migration(settings: Settings, direction: 'plan' | 'up'): Promise<MigrationPlan> {
+  if (direction === 'plan') refuseWithoutDatabase(settings);
   const [{ withOwner }, { planMigrations, runMigrations }] = await Promise.all([
     import('./service.ts'),
     import('./store/migrate.ts'),
@@ -29,14 +67,22 @@ async function migration(settings: Settings, direction: 'plan' | 'up'): Promise<
 }
 
 const parts: CliParts = {
-  version: VERSION,
+  version: versionText(),
+  invocation: invocation(),
   env: process.env,
   cwd: process.cwd(),
   out: (line) => process.stdout.write(line),
   err: (line) => process.stderr.write(line),
   readStdin: () => text(process.stdin),
+  ask: process.stdin.isTTY && process.stderr.isTTY ? ask : undefined,
   serve: async (settings) => (await import('./service.ts')).serve(settings, VERSION),
-  openOperations: async (settings) => (await import('./service.ts')).openService(settings, createLogger('error')),
+  openOperations: async (settings, access) => {
+    if (access === 'existing') refuseWithoutDatabase(settings);
+    const [{ openService }, { createLogger }] = await Promise.all([import('./service.ts'), import('./core/log.ts')]);
+    return openService(settings, createLogger('error'));
+  },
+  examine: async (settings, onDone) => (await import('./cli/upkeep.ts')).examineDatabase(settings, onDone),
+  restore: async (settings, args) => (await import('./cli/upkeep.ts')).restoreInto(settings, args),
   migrations: {
     plan: (settings) => migration(settings, 'plan'),
     up: (settings) => migration(settings, 'up'),

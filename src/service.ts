@@ -2,11 +2,14 @@
  * The service of one process, from its settings: opens the database, composes, listens, and ends in order. Loaded by
  * `main.ts` only when a command needs it, because a command that asks a running server needs none of it.
  */
-import { userInfo } from 'node:os';
+import type { AddressInfo } from 'node:net';
 import type { ConfigFault } from './admin/fault.ts';
+import { examine } from './admin/doctor/examine.ts';
 import { createOperations } from './admin/operations.ts';
 import type { Operations } from './admin/operations.ts';
+import type { UpkeepParts } from './admin/upkeep-operations.ts';
 import { CliFailure, EXIT, settingsFailure } from './cli/failure.ts';
+import { localAuthor } from './cli/local-author.ts';
 import { composeService } from './compose.ts';
 import type { Service, ServiceParts } from './compose.ts';
 import { embeddedKey, prepareFolder } from './config/embedded-key.ts';
@@ -15,13 +18,16 @@ import { startExport } from './config/opentelemetry.ts';
 import type { StartedExport } from './config/opentelemetry.ts';
 import type { Settings } from './config/settings.ts';
 import type { EmbeddedSettings } from './config/settle.ts';
+import { systemClock } from './core/clock.ts';
 import { createLogger } from './core/log.ts';
 import type { Logger } from './core/log.ts';
 import { createTelemetry } from './core/telemetry.ts';
 import { serveLocal } from './http/local.ts';
 import { CertificateRefused, readCertificate } from './http/tls.ts';
 import type { CertificateFault } from './http/tls.ts';
+import { takeBackup } from './store/backup.ts';
 import type { Database } from './store/database.ts';
+import { createEnvelope } from './store/envelope.ts';
 import { openDatabase, openOwner } from './store/open.ts';
 
 interface Opened {
@@ -96,10 +102,11 @@ export async function openService(
       openPersons: (row) => service.openPersons(row),
       prepareChange: (persons) => service.prepareChange(persons),
       keys: service.keyParts,
+      upkeep: upkeepOf(settings, database, keyEncryptionKey, logger),
       revocation: service.revocationParts,
       ownIssuer: settings.issuer,
       demoRefusedBecause: settings.demoRefusedBecause,
-      author: `local:${userInfo().username}`,
+      author: localAuthor(),
     });
     const close = async (options?: { graceMs?: number }) => {
       await service.stop(options);
@@ -110,6 +117,18 @@ export async function openService(
     await database.close();
     throw error;
   }
+}
+
+/** Backups, and what the doctor finds, over the database that this process has open. */
+function upkeepOf(settings: Settings, database: Database, key: Uint8Array, logger: Logger): UpkeepParts {
+  const envelope = createEnvelope(key, settings.previousKeyEncryptionKeys);
+  const { clockSkewLimitMs, keyTimes, demoRefusedBecause } = settings;
+  const poolMax = settings.database.kind === 'postgres' ? settings.database.poolMax : undefined;
+  return {
+    takeBackup: (file) => takeBackup(database, envelope, file),
+    examine: () =>
+      examine({ database, envelope, clock: systemClock, logger, clockSkewLimitMs, keyTimes, demoRefusedBecause, poolMax }),
+  };
 }
 
 /** Runs until a signal; what is in flight is finished, a second signal does not wait for it. */
@@ -130,6 +149,7 @@ export async function serve(settings: Settings, version: string): Promise<void> 
     logger.info({ issuer: settings.issuer, ...at, node: settings.nodeName, version }, 'serving');
     graceMs = settings.shutdownGraceMs;
     service.housekeeping.start();
+    void service.fetchAhead();
     service.keys.schedule.start();
     await stopped;
   } finally {
@@ -144,6 +164,10 @@ export async function serve(settings: Settings, version: string): Promise<void> 
 async function exportOf(settings: Settings, version: string, logger: Logger): Promise<StartedExport> {
   if (settings.openTelemetry === undefined) return { shutdown: () => Promise.resolve() };
   return startExport(settings.openTelemetry, { version, nodeName: settings.nodeName }, logger);
+}
+
+function whereOf({ address, family, port }: AddressInfo): string {
+  return `${family === 'IPv6' ? `[${address}]` : address}:${port}`;
 }
 
 const VARIABLES = { listen: 'CAMBIST_LISTEN', admin_listen: 'CAMBIST_ADMIN_LISTEN' } as const;
@@ -165,7 +189,7 @@ async function listen(
     process.on('SIGHUP', () => {
       service.reloadCertificates();
     });
-  return { address, port, admin: admin === undefined ? 'off' : `${admin.address}:${admin.port}` };
+  return { address, port, admin: admin === undefined ? 'off' : whereOf(admin) };
 }
 
 async function listenOn<T>(

@@ -28,10 +28,14 @@ cpSync(join('deploy', 'image', 'healthcheck.mjs'), join(folder, 'healthcheck.mjs
 const runs = (path) => !/\.(d\.ts|map)$/.test(path);
 cpSync(join('dist', 'src'), join(folder, 'dist', 'src'), { recursive: true, filter: runs });
 
-const npm = spawnSync('npm', ['ci', '--omit=dev', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error'], {
-  cwd: folder,
-  stdio: 'inherit',
-});
+const npm = spawnSync(
+  'npm',
+  ['ci', '--omit=dev', '--ignore-scripts', '--no-audit', '--no-fund', '--prefer-offline', '--loglevel=error'],
+  {
+    cwd: folder,
+    stdio: 'inherit',
+  },
+);
 if (npm.status !== 0) {
   console.error(npm.error?.message ?? 'npm ci failed');
   process.exit(1);

@@ -4,7 +4,7 @@
  * Secrets of clients are no part of their objects, so none can be in it.
  */
 import { isDeepStrictEqual } from 'node:util';
-import { stringify } from 'yaml';
+import { Document, visit } from 'yaml';
 import { KINDS } from '../objects/kinds.ts';
 import type { Kind, Specs } from '../objects/kinds.ts';
 import { nounOf } from './objects-file.ts';
@@ -23,8 +23,28 @@ export function exportYaml(objects: readonly ExportedObject[]): string {
     return own.length === 0 ? [] : [[nounOf(kind).plural, own.map(exportEntry)] as const];
   });
   if (lists.length === 0) return '';
-  // No folding and no aliases: a line is a line of the value, and every object can be copied out alone.
-  return stringify(Object.fromEntries(lists), { lineWidth: 0, aliasDuplicateObjects: false });
+  // No aliases: every object can be copied out alone.
+  const document = new Document(Object.fromEntries(lists), { aliasDuplicateObjects: false });
+  visit(document, {
+    Scalar: (_, node) => {
+      if (typeof node.value === 'string' && needsQuotes(node.value)) node.type = 'QUOTE_DOUBLE';
+    },
+  });
+  // No folding, which yaml 2.9 gets wrong in double quotes for lines of white space: a line is a line of the value.
+  const style = { lineWidth: 0, doubleQuotedMinMultiLineLength: Number.MAX_SAFE_INTEGER };
+  return document.toString(style).replaceAll(new RegExp(INVISIBLE, 'g'), escaped);
+}
+
+/** What would show a reader something else than what is there, and is written as an escape. */
+const INVISIBLE = /[\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff]/;
+
+/** Beside that: texts whose blocks yaml 2.9 does not read back as they were, with white space alone in a line or first. */
+function needsQuotes(text: string): boolean {
+  return INVISIBLE.test(text) || (text.includes('\n') && (/^\s/.test(text) || /^[ \t]+$/m.test(text)));
+}
+
+function escaped(character: string): string {
+  return `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`;
 }
 
 /** One object as it stands in a file. */

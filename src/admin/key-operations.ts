@@ -6,8 +6,8 @@
 import type { RecordRow } from '../audit/record.ts';
 import { signsAtMs } from '../keys/due.ts';
 import type { KeyRotation, SlotRotation } from '../keys/rotation.ts';
+import type { KeyPurpose } from '../keys/purposes.ts';
 import { slotsOf } from '../keys/slots.ts';
-import type { KeyPurpose } from '../keys/slots.ts';
 import type { RewrapPosition, Rewrapper, SealedCount } from '../store/rewrap.ts';
 import { TooManyKeys } from '../store/signing-keys.ts';
 import type { SigningKeyRow } from '../store/signing-keys.ts';

@@ -43,9 +43,7 @@ export interface ObjectOperations {
   /** Enters one object; one of that name is replaced only where that is said. */
   put(args: PutArguments): Promise<Outcome<{ readonly name: string; readonly version: number; readonly plan: Plan }>>;
   /** Removes one object that no other one needs. */
-  remove(
-    args: RemoveArguments,
-  ): Promise<Outcome<{ readonly version: number; readonly warnings: readonly string[] }>>;
+  remove(args: RemoveArguments): Promise<Outcome<{ readonly version: number; readonly warnings: readonly string[] }>>;
   /** Every object of every kind, all at one version of the state. */
   exportObjects(
     args: object,

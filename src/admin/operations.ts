@@ -6,7 +6,7 @@
  * Every change is one transaction with its audit record, of what changed and who did it: there is no change without its
  * record.
  */
-import type { Kind, Specs, StoredObject } from '../objects/kinds.ts';
+import type { Kind, StoredObject } from '../objects/kinds.ts';
 import { subjectName } from '../objects/kinds.ts';
 import type { ObjectReader } from '../objects/registry.ts';
 import { subjectSpec } from '../objects/policy.ts';
@@ -26,6 +26,8 @@ import { createRevocationOperations } from './revocation-operations.ts';
 import type { RevocationOperations, RevocationOperationsParts } from './revocation-operations.ts';
 import { nounOf } from './objects-file.ts';
 import type { ObjectsText } from './objects-file.ts';
+import { createUpkeepOperations } from './upkeep-operations.ts';
+import type { UpkeepOperations, UpkeepParts } from './upkeep-operations.ts';
 import { orProblem, refused } from './outcome.ts';
 import type { Outcome } from './outcome.ts';
 
@@ -67,7 +69,7 @@ export interface ExplainedRecord {
 }
 
 /** Everything; what a further file of operations adds is one name after `extends`. */
-export interface Operations extends KeyOperations, ObjectOperations, RevocationOperations {
+export interface Operations extends KeyOperations, ObjectOperations, UpkeepOperations, RevocationOperations {
   plan(args: PlanArguments): Promise<Outcome<Plan>>;
   apply(args: ApplyArguments): Promise<Outcome<{ readonly plan: Plan; readonly version: number }>>;
   /** Makes a secret and returns it, this once. */
@@ -114,7 +116,8 @@ export interface OperationsParts {
   readonly openPersons: (row: { readonly id: string; readonly canonical: Uint8Array }) => Promise<readonly object[]>;
   readonly prepareChange: PrepareChange;
   readonly keys: Omit<KeyOperationsParts, 'author'>;
-  readonly revocation: Pick<RevocationOperationsParts, 'isIssued' | 'inForce' | 'prepareChange' | 'commitRevocation'>;
+  readonly upkeep: UpkeepParts;
+  readonly revocation: Pick<RevocationOperationsParts, 'isIssued' | 'keyState' | 'inForce' | 'prepareChange' | 'commitRevocation'>;
   readonly ownIssuer: string;
   readonly demoRefusedBecause: string | undefined;
   /** Who changes things, for history and records: `local:alice`. */
@@ -167,6 +170,7 @@ export function createOperations(parts: OperationsParts): Operations {
 
   return {
     ...createKeyOperations({ ...parts.keys, author }),
+    ...createUpkeepOperations(parts.upkeep),
     ...createRevocationOperations({ ...parts.revocation, objects, ownIssuer, author }),
     async plan({ texts, prune }) {
       const prepared = await planApply(texts, objects, optionsFor(prune));

@@ -15,6 +15,7 @@ export interface Problem {
     | 'state_moved'
     | 'key_taken'
     | 'keys_too_many'
+    | 'backup_refused'
     | 'argument_invalid';
   readonly title: string;
   /** Where files were given: every fault in them. */

@@ -12,6 +12,7 @@ import { MAX_TOKEN_LIFETIME_SECONDS } from '../objects/resource.ts';
 import type { RevocationRow } from '../store/commitment.ts';
 import { REVOCATION_LIFETIME_SECONDS } from '../store/revocations.ts';
 import type { RevokedNow } from '../store/revocations.ts';
+import type { SigningKeyState } from '../store/signing-keys.ts';
 import { canonicalResource, principalDigest } from '../tokens/revocation.ts';
 import type { RevocationKind } from '../tokens/revocation.ts';
 import { splitSubject } from './change-record.ts';
@@ -59,6 +60,8 @@ export interface RevocationOperations {
       readonly predicates: readonly ListedRevocation[];
       /** Living tokens that were revoked or descend from one that was; at most 1000. */
       readonly tokens: readonly string[];
+      /** Clients with so many of them that theirs are not in that list. */
+      readonly clients_with_more: readonly string[];
     }>
   >;
 }
@@ -67,6 +70,8 @@ export interface RevocationOperationsParts {
   readonly objects: { current(): Promise<ObjectReader> };
   /** Whether a token of that `jti` is remembered. */
   isIssued(jti: string): Promise<boolean>;
+  /** State of the key of that `kid`; `undefined` = there is none. */
+  keyState(kid: string): SigningKeyState | undefined;
   inForce(options: { readonly ownLifetimeSeconds: number; readonly tokensMax: number }): Promise<RevokedNow>;
   /** Fetches what seals the persons concerned; what it returns builds the record. */
   prepareChange(persons: readonly Principal[]): Promise<(change: Readonly<Record<string, unknown>>) => RecordRow>;
@@ -113,6 +118,9 @@ export function createRevocationOperations(parts: RevocationOperationsParts): Re
           },
         ],
       });
+      // It would kill what is issued from now on as well, until then.
+      if (typeof until === 'number' && until * 1000 > record.recordedAtMs)
+        return refused('argument_invalid', '"issued before" must not be in the future: leave it away for "until now"');
       await parts.commitRevocation(record, rows);
       const issuedUntil =
         until === 'now' ? timeOf(Math.floor(record.recordedAtMs / 1000)) : until === null ? null : timeOf(until);
@@ -127,7 +135,7 @@ export function createRevocationOperations(parts: RevocationOperationsParts): Re
       };
     },
     async listRevocations() {
-      const { predicates, tokens } = await parts.inForce({
+      const { predicates, tokens, crowded } = await parts.inForce({
         ownLifetimeSeconds: OWN_TOKEN_SECONDS,
         tokensMax: SHOWN_TOKENS_MAX,
       });
@@ -138,19 +146,27 @@ export function createRevocationOperations(parts: RevocationOperationsParts): Re
       }));
       return {
         ok: true,
-        value: { predicates: listed, tokens: tokens.slice(0, SHOWN_TOKENS_MAX).map(({ jti }) => jti) },
+        value: {
+          predicates: listed,
+          tokens: tokens.map(({ jti }) => jti),
+          clients_with_more: crowded.map(({ clientId }) => clientId),
+        },
       };
     },
   };
 }
+
+/** With its offset: what is left to the time zone of a machine is an hour wrong twice a year. */
+const RFC_3339 = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d+)?(Z|[+-]\d{2}:\d{2})$/;
 
 /** Tokens and keys are dead whenever they were issued; the rest up to a moment. */
 function untilOf(by: RevocationKind, issuedBefore: string | undefined): RevocationRow['issuedUntil'] | Outcome<never> {
   const timeless = by === 'token' || by === 'key';
   if (issuedBefore === undefined) return timeless ? null : 'now';
   if (timeless) return refused('argument_invalid', `${by} is revoked whole: leave "issued before" away`);
-  const ms = /^\d{4}-\d{2}-\d{2}T/.test(issuedBefore) ? Date.parse(issuedBefore) : Number.NaN;
-  if (Number.isNaN(ms))
+  const ms = RFC_3339.test(issuedBefore) ? Date.parse(issuedBefore) : Number.NaN;
+  // Written so that what is no number is refused too.
+  if (!(ms > 0))
     return refused('argument_invalid', '"issued before" must be a time such as 2026-11-23T14:02:00Z (RFC 3339)');
   // Before that second: `issued_until` is inclusive.
   return Math.ceil(ms / 1000) - 1;
@@ -166,8 +182,11 @@ async function aimOf(
     case 'all':
       return { values: [''] };
     case 'key':
+      return keyAim(value, parts.keyState(value));
     case 'client':
-      return { values: [value], named: value };
+      // The tokens of one that was removed are dead already.
+      if ((await reader.get('client', value)) !== undefined) return { values: [value], named: value };
+      return refused('object_unknown', `there is no client ${value}`);
     case 'token': {
       const known = /^(jti|claims):/.test(value) || (await parts.isIssued(value));
       if (known) return { values: [value], named: value };
@@ -193,7 +212,18 @@ async function aimOf(
   }
 }
 
-/** `issuer:sub`, or the id of a client. */
+/** A key that goes on signing must not be revoked: every token would be born dead, and nobody would say so. */
+function keyAim(kid: string, state: SigningKeyState | undefined): Aim | Outcome<never> {
+  if (state === undefined) return refused('object_unknown', `there is no key ${kid}: see cambist keys list`);
+  if (state === 'next' || state === 'active')
+    return refused(
+      'argument_invalid',
+      `the key ${kid} is in use: cambist keys taint ${kid} stops it and revokes what it signed`,
+    );
+  return { values: [kid], named: kid };
+}
+
+/** `issuer:sub`, or the id of a client. A workload that is bound to a client is that client in tokens of ours. */
 async function principalAim(
   { ownIssuer }: RevocationOperationsParts,
   reader: ObjectReader,
@@ -208,7 +238,9 @@ async function principalAim(
   const issuer = await reader.get('issuer', name);
   if (issuer === undefined) return refused('object_unknown', `there is no issuer ${name}`);
   const persons = issValues(issuer.spec).map((iss): Principal => ({ issuer: iss, sub }));
-  return { values: persons.map(principalDigest), persons };
+  const bound = await registryOf(reader).clientByIdentity(name, sub);
+  const own = bound === undefined ? [] : [{ issuer: ownIssuer, sub: bound.name }];
+  return { values: [...persons, ...own].map(principalDigest), persons };
 }
 
 function timeOf(seconds: number): string {

@@ -39,7 +39,10 @@ export function addAddCommand(noun: Command, context: CliContext, text: AddText)
     .command('add')
     .argument(`[${argument}]`)
     .description(`enter one ${kind}, from flags or from a file`)
-    .option('-f, --file <file>', `the ${kind} in YAML: its fields, or a file of objects with just this one; - is standard input`);
+    .option(
+      '-f, --file <file>',
+      `the ${kind} in YAML: its fields, or a file of objects with just this one; - is standard input`,
+    );
   for (const field of fields) add.addOption(optionOf(field));
   add
     .option('--disabled', 'enter it disabled')
@@ -93,7 +96,9 @@ async function textOf(
   }
   const [extra] = givenFlags(fields, options);
   if (name !== undefined || extra !== undefined || options.disabled === true)
-    throw usage(`give either a file or flags: ${extra?.flags.split(' ')[0] ?? (name === undefined ? '--disabled' : `"${name}"`)} stands beside -f`);
+    throw usage(
+      `give either a file or flags: ${extra?.flags.split(' ')[0] ?? (name === undefined ? '--disabled' : `"${name}"`)} stands beside -f`,
+    );
   const [text] = await readObjectsTexts([file], context.parts);
   if (text === undefined) throw new Error('a file that was named was not read');
   return text;

@@ -35,22 +35,32 @@ Examples:
       const checked =
         texts.length === 0
           ? undefined
-          : await (await import('../admin/file-state.ts')).checkFiles(texts, {
+          : await (
+              await import('../admin/file-state.ts')
+            ).checkFiles(texts, {
               ownIssuer: faulty ? NO_ISSUER : settings.issuer,
               demoRefusedBecause: faulty ? undefined : settings.demoRefusedBecause,
             });
       const objectFaults = Array.isArray(checked) ? checked : [];
       const faults = [...(faulty ? settings : []), ...objectFaults];
       if (faulty || faults.length > 0)
-        throw new CliFailure(faulty ? EXIT.usage : EXIT.failed, faulty ? 'settings_invalid' : 'objects_invalid', count(faults.length, 'fault'), faults);
+        throw new CliFailure(
+          faulty ? EXIT.usage : EXIT.failed,
+          faulty ? 'settings_invalid' : 'objects_invalid',
+          count(faults.length, 'fault'),
+          faults,
+        );
       const plan = checked === undefined || Array.isArray(checked) ? undefined : checked.plan;
       const warnings = plan?.warnings ?? [];
-      context.print(command, { valid: true, settings: summaryOf(settings), objects: plan?.create.length ?? 0, warnings }, () =>
-        [
-          ...describe(settings),
-          ...(plan === undefined ? [] : [`${count(plan.create.length, 'object')}, no fault.`]),
-          ...warnings.map((warning) => `warning: ${warning}`),
-        ].join('\n'),
+      context.print(
+        command,
+        { valid: true, settings: summaryOf(settings), objects: plan?.create.length ?? 0, warnings },
+        () =>
+          [
+            ...describe(settings),
+            ...(plan === undefined ? [] : [`${count(plan.create.length, 'object')}, no fault.`]),
+            ...warnings.map((warning) => `warning: ${warning}`),
+          ].join('\n'),
       );
     });
 }

@@ -23,7 +23,13 @@ export const CLIENT_FIELDS: readonly FieldFlag[] = [
   { flags: '--name <text>', description: 'name for people', field: 'name', shape: 'one' },
   { flags: '--description <text>', description: 'what it is', field: 'description', shape: 'one' },
   { flags: '--group <name>', description: 'a group for policies', field: 'groups', shape: 'list' },
-  { flags: '--jwks-file <file>', description: 'its public keys, as a JWK Set', field: 'jwks', shape: 'one', read: jwksOf },
+  {
+    flags: '--jwks-file <file>',
+    description: 'its public keys, as a JWK Set',
+    field: 'jwks',
+    shape: 'one',
+    read: jwksOf,
+  },
   { flags: '--jwks-uri <url>', description: 'where its public keys are', field: 'jwks_uri', shape: 'one' },
   { flags: '--internal', description: '--jwks-uri may point to a private address', field: 'internal', shape: 'truth' },
   {

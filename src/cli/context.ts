@@ -4,12 +4,15 @@
  * help, completion and wrong usage are answered at once.
  */
 import type { Command } from 'commander';
+import type { Finding } from '../admin/doctor/findings.ts';
 import type { Operations, Outcome } from '../admin/operations.ts';
 import type { loadSettings } from '../config/settings.ts';
 import type { Settings } from '../config/settings.ts';
 import type { Rehearse } from '../exchange/rehearse.ts';
 import type { MigrationPlan } from '../store/migrate.ts';
+import type { RestoreSummary } from '../store/restore.ts';
 import { problemFailure, settingsFailure } from './failure.ts';
+import type { RestoreArguments } from './upkeep.ts';
 import { printable } from './output.ts';
 
 export interface OpenedOperations {
@@ -36,6 +39,9 @@ export interface CliParts {
   serve(settings: Settings): Promise<void>;
   /** Opens the database of the settings for one command. */
   openOperations(settings: Settings, access: DatabaseAccess): Promise<OpenedOperations>;
+  /** What can be found out with the database of the settings, when no server is asked; changes nothing. */
+  examine(settings: Settings, onDone: (done: number, of: number) => void): Promise<readonly Finding[]>;
+  restore(settings: Settings, args: RestoreArguments): Promise<RestoreSummary>;
   readonly migrations: {
     plan(settings: Settings): Promise<MigrationPlan>;
     up(settings: Settings): Promise<MigrationPlan>;
@@ -103,11 +109,7 @@ export function createContext(parts: CliParts): CliContext {
 }
 
 /** The embedded database has one process: where a server runs, it is asked; else this command is that process. */
-async function reachOperations(
-  settings: Settings,
-  parts: CliParts,
-  access: DatabaseAccess,
-): Promise<OpenedOperations> {
+async function reachOperations(settings: Settings, parts: CliParts, access: DatabaseAccess): Promise<OpenedOperations> {
   const { database } = settings;
   if (database.kind === 'embedded') {
     const { isSocketAlive } = await import('../http/local.ts');

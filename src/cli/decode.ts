@@ -44,7 +44,11 @@ Examples:
       ]);
       const jwt = decodeCompact(token);
       if (isFault(jwt))
-        throw new CliFailure(EXIT.failed, 'token_unreadable', `this cannot be read as a token: ${view.describeFault(jwt)}`);
+        throw new CliFailure(
+          EXIT.failed,
+          'token_unreadable',
+          `this cannot be read as a token: ${view.describeFault(jwt)}`,
+        );
       const now = nowSeconds(systemClock);
       const verdict =
         options.verify === true ? await (await import('./token-verify.ts')).verifyToken(jwt, options, now) : undefined;
@@ -57,7 +61,8 @@ Examples:
           ...view.describeToken(jwt, now),
         ].join('\n'),
       );
-      if (verdict?.valid === false) throw new CliFailure(EXIT.failed, 'token_invalid', `the token is not valid: ${verdict.why}`);
+      if (verdict?.valid === false)
+        throw new CliFailure(EXIT.failed, 'token_invalid', `the token is not valid: ${verdict.why}`);
     });
 }
 

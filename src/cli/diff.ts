@@ -43,7 +43,11 @@ Examples:
         differing === 0 ? 'No difference.' : describe(plan),
       );
       if (differing > 0)
-        throw new CliFailure(EXIT.failed, 'objects_differ', `${count(differing, 'object')} ${differing === 1 ? 'differs' : 'differ'}`);
+        throw new CliFailure(
+          EXIT.failed,
+          'objects_differ',
+          `${count(differing, 'object')} ${differing === 1 ? 'differs' : 'differ'}`,
+        );
     });
 }
 
@@ -57,11 +61,20 @@ async function planOf({ file, prune }: DiffOptions, command: Command, context: C
 function describe({ create, update, remove }: Plan): string {
   return [
     ...remove.map(({ kind, name }) => [`- ${kind} ${name}`]),
-    ...create.map((change) => [`+ ${change.kind} ${change.name}`, ...describeFields(change)]),
+    ...create.map((change) => [`+ ${change.kind} ${change.name}`, ...describeFields(withoutEmpty(change))]),
     ...update.map((change) => [`  ${change.kind} ${change.name}`, ...describeFields(change)]),
   ]
     .flat()
     .join('\n');
+}
+
+/** What is new says enough by what it has. */
+function withoutEmpty(change: PlannedChange): PlannedChange {
+  return { ...change, changes: change.changes.filter(({ after }) => after !== false && !isEmptyList(after)) };
+}
+
+function isEmptyList(value: unknown): boolean {
+  return Array.isArray(value) && value.length === 0;
 }
 
 function describeFields({ changes }: PlannedChange): string[] {

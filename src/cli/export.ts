@@ -12,7 +12,10 @@ export function addExportCommand(program: Command, context: CliContext): void {
   program
     .command('export')
     .description('write every registered object as a file of objects')
-    .option('--out <file>', 'write it to this file, which must not exist (0600: it names people), instead of printing it')
+    .option(
+      '--out <file>',
+      'write it to this file, which must not exist (0600: it names people), instead of printing it',
+    )
     .option('--force', 'replace the file if it exists')
     .addHelpText(
       'after',
@@ -36,7 +39,11 @@ Examples:
         const text = exportYaml(objects);
         file?.commit(text);
         if (path !== undefined)
-          context.print(command, { out: path, objects: objects.length }, () => `Wrote ${count(objects.length, 'object')} to ${path}.`);
+          context.print(
+            command,
+            { out: path, objects: objects.length },
+            () => `Wrote ${count(objects.length, 'object')} to ${path}.`,
+          );
         else if (context.isJson(command)) context.print(command, objects, () => '');
         else context.parts.out(text);
       } catch (error) {

@@ -50,14 +50,24 @@ export function count(number: number, noun: string): string {
 }
 
 /** Errors of other rooms whose message is written for an operator. */
-const SPOKEN = new Set(['MigrationRefused', 'DataFolderInUse', 'WrongKeyEncryptionKey', 'LocalSocketRefused']);
+const SPOKEN = new Set([
+  'MigrationRefused',
+  'DataFolderInUse',
+  'WrongKeyEncryptionKey',
+  'LocalSocketRefused',
+  'BackupRefused',
+]);
 
 /** Anything thrown, as a failure. */
 export function failureOf(error: unknown): CliFailure {
   if (error instanceof CliFailure) return error;
   if (error instanceof Error && SPOKEN.has(error.name)) return new CliFailure(EXIT.failed, error.name, error.message);
   if (error instanceof Unavailable)
-    return new CliFailure(EXIT.failed, 'unavailable', `${error.dependency}: ${error.message}${causeOf(error)}`);
+    return new CliFailure(
+      EXIT.failed,
+      'unavailable',
+      `${error.dependency}: ${error.message}${causeOf(error)}${error.dependency === 'database' ? '; cambist doctor says what to do' : ''}`,
+    );
   const message = error instanceof Error ? `${error.name}: ${error.message}` : String(error);
   const failure = new CliFailure(EXIT.failed, 'bug', `this is a bug of ours: ${message}`);
   failure.cause = error;

@@ -58,6 +58,7 @@ export async function fetchKeys(
   if (!isSafeUrl(url)) throw new CliFailure(EXIT.failed, 'metadata_invalid', 'the metadata have no usable jwks_uri');
   const { body } = await fetcher.getJson(url, { internal: internal || isLoopbackUrl(url) });
   const keys = admitJwks(body);
-  if (isFault(keys)) throw new CliFailure(EXIT.failed, 'jwks_invalid', `the keys at ${url} cannot be used (${keys.code})`);
+  if (isFault(keys))
+    throw new CliFailure(EXIT.failed, 'jwks_invalid', `the keys at ${url} cannot be used (${keys.code})`);
   return keys;
 }

@@ -58,9 +58,20 @@ const FIELDS: readonly FieldFlag[] = [
     read: (type) => [type, {}],
   },
   { flags: '--jwks-uri <url>', description: 'where its keys are, without discovery', field: 'jwks_uri', shape: 'one' },
-  { flags: '--jwks-file <file>', description: 'its public keys, as a JWK Set', field: 'jwks', shape: 'one', read: jwksOf },
+  {
+    flags: '--jwks-file <file>',
+    description: 'its public keys, as a JWK Set',
+    field: 'jwks',
+    shape: 'one',
+    read: jwksOf,
+  },
   { flags: '--internal', description: 'its URLs may point to private addresses', field: 'internal', shape: 'truth' },
-  { flags: '--ca-file <path>', description: 'PEM file of the authority of its certificate', field: 'ca_file', shape: 'one' },
+  {
+    flags: '--ca-file <path>',
+    description: 'PEM file of the authority of its certificate',
+    field: 'ca_file',
+    shape: 'one',
+  },
   {
     flags: '--algorithm <alg>',
     description: 'signature algorithm that it may use (default: RS256, ES256)',
@@ -89,7 +100,12 @@ const FIELDS: readonly FieldFlag[] = [
     shape: 'one',
     read: numberOf,
   },
-  { flags: '--single-use', description: 'each of its tokens is good for one exchange', field: 'single_use', shape: 'truth' },
+  {
+    flags: '--single-use',
+    description: 'each of its tokens is good for one exchange',
+    field: 'single_use',
+    shape: 'truth',
+  },
   { flags: '--description <text>', description: 'what it is', field: 'description', shape: 'one' },
 ];
 

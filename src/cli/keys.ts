@@ -6,8 +6,8 @@ import { Option } from 'commander';
 import type { Command } from 'commander';
 import type { ListedKey, RotatingKey } from '../admin/key-operations.ts';
 import type { Operations } from '../admin/operations.ts';
-import { PURPOSE_NAMES } from '../keys/slots.ts';
-import type { KeyPurpose } from '../keys/slots.ts';
+import { PURPOSE_NAMES } from '../keys/purposes.ts';
+import type { KeyPurpose } from '../keys/purposes.ts';
 import { valueOf } from './context.ts';
 import type { CliContext } from './context.ts';
 import { CliFailure, EXIT, count } from './failure.ts';
@@ -94,7 +94,10 @@ Examples:
       const rotated = await context.withOperations(command, async (operations) => {
         const { purpose, algorithm, now = false } = options;
         const { keys: asked } = valueOf(await operations.rotateKeys({ purpose, algorithm, now }));
-        return now ? untilActive(operations, asked, (text) => context.note(command, text)) : asked;
+        const note = (text: string) => {
+          context.note(command, text);
+        };
+        return now ? untilActive(operations, asked, note) : asked;
       });
       context.print(command, rotated, () => describeRotation(rotated));
     });
@@ -198,7 +201,9 @@ Example:
     .action(async (_options: unknown, command: Command) => {
       const done = await context.withOperations(command, async (operations) => {
         const tally: RewrapTally = { rewrapped: 0, unreadable: 0 };
-        await rewrapAll(operations, tally, (text) => context.note(command, text));
+        await rewrapAll(operations, tally, (text) => {
+          context.note(command, text);
+        });
         const { columns } = valueOf(await operations.countSealed({}));
         return { ...tally, left: columns.reduce((sum, { left }) => sum + left, 0), columns };
       });

@@ -46,6 +46,8 @@ export function localOperations(socketPath: string): Operations {
     taintKey: (args) => callLocal(socketPath, 'taintKey', args),
     rewrapKeys: (args) => callLocal(socketPath, 'rewrapKeys', args),
     countSealed: (args) => callLocal(socketPath, 'countSealed', args),
+    backup: (args) => callLocal(socketPath, 'backup', args),
+    examine: (args) => callLocal(socketPath, 'examine', args),
     revoke: (args) => callLocal(socketPath, 'revoke', args),
     listRevocations: (args) => callLocal(socketPath, 'listRevocations', args),
     recordsByRequestId: (args) => callLocal(socketPath, 'recordsByRequestId', args),

@@ -57,7 +57,11 @@ export function objectOfFlags(
     const given = options[attributeOf(field)];
     const read = (text: unknown) => (field.read === undefined ? text : field.read(String(text), cwd));
     const value = Array.isArray(given) ? given.map(read) : read(given);
-    setAt(object, field.field.split('.'), field.shape === 'map' ? Object.fromEntries(value as [string, unknown][]) : value);
+    setAt(
+      object,
+      field.field.split('.'),
+      field.shape === 'map' ? Object.fromEntries(value as [string, unknown][]) : value,
+    );
   }
   return object;
 }

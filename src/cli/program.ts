@@ -4,7 +4,17 @@
  */
 import { Command, CommanderError } from 'commander';
 import { addApplyCommand } from './apply.ts';
+import { addBackupCommands } from './backup.ts';
 import { addClientCommand } from './client.ts';
+import { addCheckCommand } from './check.ts';
+import { addCompletionCommand } from './completion.ts';
+import { addDecodeCommand } from './decode.ts';
+import { addDiffCommand } from './diff.ts';
+import { addDoctorCommand } from './doctor.ts';
+import { addExchangeCommand } from './exchange.ts';
+import { addExportCommand } from './export.ts';
+import { addInitCommand } from './init.ts';
+import { addRoleCommand } from './role.ts';
 import { createContext } from './context.ts';
 import type { CliParts, GlobalOptions } from './context.ts';
 import { addExplainCommand } from './explain.ts';
@@ -27,11 +37,13 @@ Settings come from cambist.yaml (or --config FILE, or CAMBIST_CONFIG) and the en
 Without any, Cambist runs on an embedded database in .cambist and listens on http://127.0.0.1:8080.
 
 Examples:
+  cambist init                                    files to start from, and what to do with them
   cambist serve                                   start the service
   cambist apply -f objects.yaml --dry-run         what would a file of objects change?
   cambist apply -f objects.yaml                   change it
   cambist client secret planner --out planner.secret
   cambist subject disable corp:alice              cut somebody off, with the next request
+  cambist exchange --client planner --secret-file planner.secret --audience notes
   cambist explain 01890f3e-…                      why was this request permitted or refused?
 
 Exit codes:
@@ -40,7 +52,7 @@ Exit codes:
   2  wrong usage or settings: the message says what to change in the command or the file`;
 
 /** The program with every command. */
-function buildProgram(parts: CliParts): Command {
+function buildProgram(parts: CliParts, args: readonly string[]): Command {
   const program = new Command('cambist')
     .description('A token exchange service (RFC 8693) for agents and MCP servers')
     .version(parts.version, '--version', 'print the version')
@@ -48,27 +60,57 @@ function buildProgram(parts: CliParts): Command {
     .option('--json', 'print JSON for programs instead of text for people')
     .addHelpText('after', HELP)
     .showSuggestionAfterError(true)
+    .showHelpAfterError(args.includes('--json') ? false : '(--help says more)')
     .exitOverride()
-    .configureOutput({ writeOut: parts.out, writeErr: parts.err });
+    .configureOutput({
+      writeOut: parts.out,
+      writeErr: parts.err,
+      outputError: (text, write) => {
+        write(args.includes('--json') ? usageJson(text) : text);
+      },
+    });
   const context = createContext(parts);
+  program.hook('preAction', () => context.prepare());
+  program.commandsGroup('Start and run:');
+  addInitCommand(program, context);
   addServeCommand(program, context);
+  addCheckCommand(program, context);
+  addMigrateCommand(program, context);
+  addDoctorCommand(program, context);
+  addBackupCommands(program, context);
+  program.commandsGroup('Objects, from files:');
   addApplyCommand(program, context);
+  addDiffCommand(program, context);
+  addExportCommand(program, context);
+  program.commandsGroup('Objects, one by one:');
   addClientCommand(program, context);
   addIssuerCommand(program, context);
-  addKeysCommand(program, context);
   addResourceCommand(program, context);
+  addRoleCommand(program, context);
   addSubjectCommand(program, context);
-  addExplainCommand(program, context);
   addPolicyCommand(program, context);
-  addMigrateCommand(program, context);
+  program.commandsGroup('Tokens and keys:');
+  addExchangeCommand(program, context);
+  addDecodeCommand(program, context);
   addTokenCommand(program, context);
+  addKeysCommand(program, context);
+  program.commandsGroup('Questions:');
+  addExplainCommand(program, context);
   addSchemaCommand(program, context);
+  addCompletionCommand(program, context);
+  program.helpCommand('help [command]', 'show the help of a command');
   return program;
+}
+
+/** A message of the parser in the form of every other failure. */
+function usageJson(text: string): string {
+  const message = text.replace(/^error: /, '').trim();
+  return message === '' ? '' : `${JSON.stringify({ error: { code: 'usage', message, faults: [] } })}\n`;
 }
 
 /** Runs one command; `args` without the names of program and script. Returns the exit code, never throws. */
 export async function runCli(args: readonly string[], parts: CliParts): Promise<number> {
-  const program = buildProgram(parts);
+  const program = buildProgram(parts, args);
   try {
     await program.parseAsync([...args], { from: 'user' });
     return EXIT.ok;

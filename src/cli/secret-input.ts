@@ -18,7 +18,12 @@ export async function readSecret(file: string, what: string, context: CliContext
   if (file !== '-' && isShared(resolve(context.parts.cwd, file)))
     context.note(command, `warning: ${file} can be read by other users; run: chmod 600 ${file}`);
   const trimmed = text.trim();
-  if (trimmed === '') throw new CliFailure(EXIT.usage, 'usage', `${file === '-' ? 'standard input' : file} is empty: it must hold ${what}`);
+  if (trimmed === '')
+    throw new CliFailure(
+      EXIT.usage,
+      'usage',
+      `${file === '-' ? 'standard input' : file} is empty: it must hold ${what}`,
+    );
   if (trimmed.length > SECRET_MAX_BYTES)
     throw new CliFailure(EXIT.usage, 'usage', `${file === '-' ? 'standard input' : file} is too large to be ${what}`);
   return trimmed;
@@ -42,7 +47,11 @@ function readFile(path: string, named: string, what: string): string {
     return readFileSync(path, 'utf8');
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
-    throw new CliFailure(EXIT.usage, 'file_unreadable', `${named} cannot be read (${code ?? 'unknown'}): name a file that holds ${what}`);
+    throw new CliFailure(
+      EXIT.usage,
+      'file_unreadable',
+      `${named} cannot be read (${code ?? 'unknown'}): name a file that holds ${what}`,
+    );
   }
 }
 

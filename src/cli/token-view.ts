@@ -43,10 +43,14 @@ export function inWords(claims: JsonObject, nowSeconds: number): string[] {
   const audience = (Array.isArray(aud) ? aud : [aud]).map(nameOf).join(' and ');
   return [
     about,
-    ...(isFault(chain) ? ['Its act claim cannot be read, so nobody can tell who acts.'] : actorSentences(chain, sub, own)),
+    ...(isFault(chain)
+      ? ['Its act claim cannot be read, so nobody can tell who acts.']
+      : actorSentences(chain, sub, own)),
     ...(clientId === undefined ? [] : [`It was issued to ${nameOf(clientId)}.`]),
     ...(aud === undefined ? [] : [`It is meant for ${audience}, and for nobody else.`]),
-    ...(typeof scope === 'string' ? [`It may be used for: ${scope === '' ? 'nothing' : scope.split(' ').join(', ')}.`] : []),
+    ...(typeof scope === 'string'
+      ? [`It may be used for: ${scope === '' ? 'nothing' : scope.split(' ').join(', ')}.`]
+      : []),
     ...(typeof exp === 'number' ? [lifeSentence(exp, iat, nowSeconds)] : ['It does not say when it expires.']),
   ];
 }
@@ -55,18 +59,20 @@ function actorSentences(chain: readonly { sub: string; issuer: string }[], subje
   const [current, ...earlier] = chain.map(({ sub, issuer }) => (issuer === own ? sub : `${sub} of ${issuer}`));
   if (current === undefined) return ['Nobody acts for it: who presents it is it.'];
   const before =
-    earlier.length === 0 ? '' : ` Before that, the latest first: ${earlier.join(', then ')}; they count for nothing now.`;
+    earlier.length === 0
+      ? ''
+      : ` Before that, the latest first: ${earlier.join(', then ')}; they count for nothing now.`;
   return [`${current} acts for ${nameOf(subject)}.${before}`];
 }
 
 /** RFC 9493 §3.2.3: the pair that our `sub` stands for. */
-function subjectOf({ sub_id: subId }: JsonObject): string {
-  if (!isJsonObject(subId) || subId.format !== 'iss_sub') return '';
+function subjectOf({ sub_id: subId, iss, sub }: JsonObject): string {
+  if (!isJsonObject(subId) || subId.format !== 'iss_sub' || (subId.iss === iss && subId.sub === sub)) return '';
   return ` (${nameOf(subId.sub)} of ${nameOf(subId.iss)})`;
 }
 
 function lifeSentence(exp: number, iat: unknown, nowSeconds: number): string {
-  const whole = typeof iat === 'number' ? `, after ${duration(exp - iat)} in all` : '';
+  const whole = typeof iat === 'number' ? `; it was issued for ${duration(exp - iat)}` : '';
   return nowSeconds >= exp
     ? `It expired ${duration(nowSeconds - exp)} ago${whole}.`
     : `It expires in ${duration(exp - nowSeconds)}${whole}.`;

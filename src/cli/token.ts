@@ -45,6 +45,9 @@ export function addTokenCommand(program: Command, context: CliContext): void {
       context.print(command, listed, () =>
         [
           `${count(listed.tokens.length, 'living token')} revoked, or exchanged from one that was.`,
+          ...(listed.clients_with_more.length === 0
+            ? []
+            : [`Too many to count, of these clients: ${listed.clients_with_more.join(', ')}.`]),
           listed.predicates.length === 0
             ? 'Nothing else is revoked.'
             : table(

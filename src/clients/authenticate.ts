@@ -4,7 +4,7 @@
  *
  * Everything that can be known from the unverified assertion (client, method, binding, audience) is checked before a
  * key is fetched or a signature is verified; what a client signed itself is single use, and counts as used as soon as
- * its signature verified, whatever becomes of the request.
+ * its signature verified, whatever becomes of the request (but for one that is over a limit: nothing came of it).
  */
 import { nowSeconds } from '../core/clock.ts';
 import type { Clock } from '../core/clock.ts';

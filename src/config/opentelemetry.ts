@@ -54,6 +54,8 @@ export function planExport(environment: Environment): ExportPlan | undefined | C
   if (read('OTEL_SDK_DISABLED')?.toLowerCase() === 'true') return undefined;
   const faults: ConfigFault[] = [];
   const refuse = (path: string, message: string, fix: string) => {
+    // Both signals may ask for one variable.
+    if (faults.some((fault) => fault.path === path)) return;
     faults.push({ file: 'environment', path, message, got: JSON.stringify(environment[path]), fix });
   };
   const oneOf = <T extends string>(name: string, allowed: readonly T[], preset: T): T => {

@@ -76,10 +76,12 @@ export interface LoadOptions {
   readonly configFile?: string | undefined;
   readonly env: Environment;
   readonly cwd: string;
+  /** Told of every file that a secret setting names. */
+  readonly onSecretFile?: (path: string) => void;
 }
 
 /** Reads the settings file and the files it names. */
-export function loadSettings({ configFile, env, cwd }: LoadOptions): Settings | ConfigFault[] {
+export function loadSettings({ configFile, env, cwd, onSecretFile }: LoadOptions): Settings | ConfigFault[] {
   const named = configFile ?? (env['CAMBIST_CONFIG'] === '' ? undefined : env['CAMBIST_CONFIG']);
   const file = named ?? 'cambist.yaml';
   const path = resolve(cwd, file);
@@ -100,7 +102,10 @@ export function loadSettings({ configFile, env, cwd }: LoadOptions): Settings | 
     fileFolder: dirname(path),
     cwd,
     hostName: hostname(),
-    readSecret: readText,
+    readSecret: (secretFile) => {
+      onSecretFile?.(secretFile);
+      return readText(secretFile);
+    },
   });
 }
 
@@ -189,8 +194,11 @@ function setAt(tree: Record<string, unknown>, path: readonly PathStep[], value: 
 /** Variables are text: a setting that is a number, a truth value or a list (commas between) gets one when the text is one. */
 function coerce(tree: Record<string, unknown>, path: readonly PathStep[]): void {
   const text = valueAt(tree, path);
-  const type = schemaAt(plainJsonSchema(), path)?.['type'];
+  const shape = schemaAt(plainJsonSchema(), path);
   if (typeof text !== 'string') return;
+  const forms = [shape, ...((shape?.['anyOf'] ?? []) as (typeof shape)[])].map((form) => form?.['type']);
+  const type = forms.find((form) => form !== undefined && form !== 'null');
+  if (forms.includes('null') && text === 'null') setAt(tree, path, null);
   if ((type === 'integer' || type === 'number') && /^-?\d{1,15}$/.test(text)) setAt(tree, path, Number(text));
   if (type === 'boolean' && (text === 'true' || text === 'false')) setAt(tree, path, text === 'true');
   if (type === 'array') setAt(tree, path, text === '' ? [] : text.split(',').map((item) => item.trim()));

@@ -9,7 +9,7 @@ import type { Metrics } from './telemetry/metrics.ts';
 import { createTracing } from './telemetry/tracing.ts';
 import type { Tracing } from './telemetry/tracing.ts';
 
-export type { Metrics, Sample } from './telemetry/metrics.ts';
+export type { Metrics } from './telemetry/metrics.ts';
 export type { RequestTrace, SpanAttributes, Tracing } from './telemetry/tracing.ts';
 
 export interface Telemetry {

@@ -29,6 +29,8 @@ import type { Target } from './target.ts';
 export interface Facts {
   readonly arrival: Arrival;
   readonly stateVersion: number;
+  /** `iat` of what is issued: not later than the state that was read for this request. */
+  readonly issuedAtSeconds: number;
   readonly client: AuthenticatedClient;
   dispatched?: Dispatched;
   subjectToken?: VerifiedToken;

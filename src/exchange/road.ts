@@ -10,7 +10,6 @@ import type { RecordRow } from '../audit/record.ts';
 import { admitCaller, claimedBy } from '../clients/caller.ts';
 import type { CallerParts } from '../clients/caller.ts';
 import type { PendingMark } from '../clients/authenticate.ts';
-import { claimedClient, readCredentials } from '../clients/credentials.ts';
 import type { Clock } from '../core/clock.ts';
 import { nowSeconds } from '../core/clock.ts';
 import { isRefusal, refuse, Unavailable } from '../core/refusal.ts';
@@ -78,10 +77,13 @@ export type Road = (arrival: Arrival) => Promise<Answer>;
 
 export function createRoad(parts: RoadParts): Road {
   return async (arrival) => {
+    // Taken before the state is read: a revocation of which this request knows nothing then comes after what it issues, and
+    // its "issued until now" covers that, however long the request takes.
+    const issuedAtSeconds = nowSeconds(parts.clock);
     const caller = await admitCaller(parts, arrival, (phase, work) => timed(parts, phase, work));
     if (isRefusal(caller)) return turnAway(parts, arrival, caller);
     const { client, registry } = caller;
-    const facts: Facts = { arrival, stateVersion: registry.state.version, client };
+    const facts: Facts = { arrival, stateVersion: registry.state.version, issuedAtSeconds, client };
     let result: MintedToken | Refusal;
     try {
       result = await travel(parts, facts, registry);
@@ -148,7 +150,7 @@ async function travel(parts: RoadParts, facts: Facts, registry: Registry): Promi
   const minting: MintRequest = {
     issuer: parts.ourIssuer,
     clientId: client.id,
-    nowSeconds: nowSeconds(parts.clock),
+    nowSeconds: facts.issuedAtSeconds,
     subjectToken: facts.subjectToken,
     actorToken: facts.actorToken,
   };

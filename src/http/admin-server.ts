@@ -3,14 +3,13 @@
  * is here, and nothing here sends CORS headers.
  */
 import type { RequestHandler } from 'express';
-import type { Logger } from '../core/log.ts';
+import { isLoopbackAddress } from '../net/addresses.ts';
 import type { Readiness } from '../status/readiness.ts';
 import { healthRoutes } from './health.ts';
-import type { Route } from './listener.ts';
+import type { Application, Route } from './listener.ts';
 
 export interface AdminServerParts {
   readonly readiness: Readiness;
-  readonly logger: Logger;
   /** The numbers of this node, in the exposition format of Prometheus. */
   metrics(): Promise<{ readonly contentType: string; readonly body: string }>;
 }
@@ -28,4 +27,19 @@ export function adminRoutes(parts: AdminServerParts): readonly Route[] {
     ...healthRoutes(parts.readiness, { withReasons: true }),
     { method: 'get', path: '/metrics', handler: metrics },
   ];
+}
+
+/** `localhost` or an address, with or without a port. */
+const NAMES_A_MACHINE = /^(localhost|\d{1,3}(\.\d{1,3}){3}|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?$/;
+
+/**
+ * On loopback, a request for any other host name comes from a page whose name was made to point here (DNS rebinding):
+ * to the browser it would be of the same origin. RFC 9110 §15.5.20.
+ */
+export function guardLoopback(application: Application, host: string): Application {
+  if (host !== 'localhost' && !isLoopbackAddress(host)) return application;
+  return (request, response) => {
+    if (NAMES_A_MACHINE.test(request.headers.host ?? 'localhost')) application(request, response);
+    else response.writeHead(421).end();
+  };
 }

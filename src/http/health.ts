@@ -17,17 +17,18 @@ export function healthRoutes(readiness: Readiness, { withReasons }: { readonly w
     const checks = failing.map(({ name, reason }) => ({ name, ok: false, ...(withReasons ? { reason } : {}) }));
     send(response, 503, { status: 'not_ready', checks });
   };
+  const alive: RequestHandler = (_, response) => {
+    send(response, 200, { status: 'ok' });
+  };
   return [
-    { method: 'get', path: '/healthz', handler: (_, response) => void send(response, 200, { status: 'ok' }) },
+    { method: 'get', path: '/healthz', handler: alive },
     { method: 'get', path: '/readyz', handler: ready },
   ];
 }
 
 function send(response: Response, status: number, body: object): void {
-  response.status(status).set({
-    'Content-Type': 'application/json',
-    'Cache-Control': 'no-store',
-    'X-Content-Type-Options': 'nosniff',
-  });
-  response.end(JSON.stringify(body));
+  response
+    .status(status)
+    .set({ 'Content-Type': 'application/json', 'Cache-Control': 'no-store', 'X-Content-Type-Options': 'nosniff' })
+    .end(JSON.stringify(body));
 }

@@ -102,6 +102,10 @@ export async function openListener(application: Application, options: ListenerOp
       : createTlsServer({ ...bounds, ...certificate.options() }, application);
   server.maxConnections = MAX_CONNECTIONS;
   const address = await bind(server, host, port);
+  // What the system refuses later (no file descriptor left for a connection) must not end the process.
+  server.on('error', (error) => {
+    logger.warn({ code: (error as NodeJS.ErrnoException).code, port: address.port }, 'a connection was not accepted');
+  });
   certificate?.start(server);
   return {
     address,

@@ -5,6 +5,7 @@
 import type { AddressInfo } from 'node:net';
 import type { Logger } from '../core/log.ts';
 import type { Heartbeat } from '../status/heartbeat.ts';
+import { guardLoopback } from './admin-server.ts';
 import { createApplication, openListener } from './listener.ts';
 import type { Listener, ListenerOptions, Route } from './listener.ts';
 
@@ -17,9 +18,9 @@ type Name = 'public' | 'admin';
 export interface Listeners {
   open(name: Name, at: Omit<ListenerOptions, 'logger'>): Promise<AddressInfo>;
   /** Looks at the files of certificates now. */
-  reloadCertificates(): void;
+  readonly reloadCertificates: () => void;
   /** NumericDate of the end of each certificate in use. */
-  certificateExpiries(): Readonly<Partial<Record<Name, number>>>;
+  readonly certificateExpiries: () => Readonly<Partial<Record<Name, number>>>;
   /** Not ready from here on; serves on for `graceMs`, then lets what is in flight finish. */
   closePublic(graceMs: number): Promise<void>;
   closeAdmin(): Promise<void>;
@@ -35,7 +36,9 @@ export function createListeners(
     open: async (name, at) => {
       // Before anybody can ask whether this node is ready, it knows.
       await heartbeat.start();
-      const listener = await openListener(createApplication(routes[name], logger), { ...at, logger });
+      const application = createApplication(routes[name], logger);
+      const guarded = name === 'admin' ? guardLoopback(application, at.host) : application;
+      const listener = await openListener(guarded, { ...at, logger });
       listeners.set(name, listener);
       return listener.address;
     },

@@ -12,7 +12,7 @@ import { z } from 'zod';
 import type { Operations, Outcome, Problem } from '../admin/operations.ts';
 import type { Logger } from '../core/log.ts';
 import { Unavailable } from '../core/refusal.ts';
-import { PURPOSE_NAMES } from '../keys/slots.ts';
+import { PURPOSE_NAMES } from '../keys/purposes.ts';
 import { KINDS } from '../objects/kinds.ts';
 import type { Kind } from '../objects/kinds.ts';
 import { REVOCATION_KINDS } from '../tokens/revocation.ts';
@@ -166,6 +166,8 @@ const ARGUMENTS = {
     position: z.strictObject({ column: z.number().int().min(0).max(100), after: word.nullable() }).optional(),
   }),
   countSealed: z.strictObject({}),
+  backup: z.strictObject({ file: word }),
+  examine: z.strictObject({}),
   revoke: z.strictObject({ by: z.enum(REVOCATION_KINDS), value: word.optional(), issuedBefore: word.optional() }),
   listRevocations: z.strictObject({}),
 } satisfies { [O in keyof Operations]: z.ZodType<Parameters<Operations[O]>[0]> };
@@ -194,6 +196,7 @@ const STATUS: { readonly [C in Problem['code']]: number } = {
   state_moved: 409,
   key_taken: 409,
   keys_too_many: 409,
+  backup_refused: 409,
   argument_invalid: 400,
 };
 

@@ -12,8 +12,9 @@ import type { KeySlot, SigningKeyRow, SigningKeys } from '../store/signing-keys.
 import { isFault } from '../tokens/fault.ts';
 import { admitJwks } from '../tokens/jwk.ts';
 import type { AdmittedKey } from '../tokens/jwk.ts';
-import { openPrivateKey, PURPOSE_NAMES } from './slots.ts';
-import type { AlgorithmOf, KeyPurpose } from './slots.ts';
+import { PURPOSE_NAMES } from './purposes.ts';
+import type { AlgorithmOf, KeyPurpose } from './purposes.ts';
+import { openPrivateKey } from './slots.ts';
 
 /** After a look for an unknown key the database is left alone for this long. */
 const RELOAD_COOL_DOWN_MS = 1000;

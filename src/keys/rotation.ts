@@ -135,7 +135,7 @@ export function createKeyRotation(parts: KeyRotationParts): KeyRotation {
       const { rows } = await store.list();
       const key = rows.find((row) => row.kid === kid);
       const needed = key?.state === 'active' && inState(rows, key, 'next') === undefined;
-      const tainted = await taintWith(needed && key !== undefined ? key : undefined);
+      const tainted = await taintWith(needed ? key : undefined);
       await parts.changed();
       return tainted;
 

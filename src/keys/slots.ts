@@ -1,6 +1,6 @@
 /**
- * What keys there are and how one is made: a slot is a purpose and an algorithm, and has one active key. A key serves one
- * purpose only: whoever verifies access tokens need not even know the keys of anything else.
+ * Which slots for keys there are and how a key is made: a slot is a purpose and an algorithm, and has one active key.
+ * Private halves leave this file sealed, and are opened only here, bound to their row and purpose.
  */
 import { createPrivateKey, generateKeyPair } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
@@ -9,17 +9,8 @@ import { calculateJwkThumbprint } from 'jose';
 import type { JWK } from 'jose';
 import type { Envelope } from '../store/envelope.ts';
 import type { KeySlot, NewSigningKey } from '../store/signing-keys.ts';
-
-/** The algorithms of each purpose. Nobody signs checkpoints yet; their key is there before the first one is needed. */
-export const KEY_PURPOSES = {
-  'access-token': ['ES256', 'RS256'],
-  'revocation-document': ['ES256'],
-  'audit-checkpoint': ['EdDSA'],
-} as const;
-export type KeyPurpose = keyof typeof KEY_PURPOSES;
-export type AlgorithmOf<P extends KeyPurpose> = (typeof KEY_PURPOSES)[P][number];
-
-export const PURPOSE_NAMES = Object.keys(KEY_PURPOSES) as KeyPurpose[];
+import { KEY_PURPOSES, PURPOSE_NAMES } from './purposes.ts';
+import type { KeyPurpose } from './purposes.ts';
 
 /** The slots of these purposes; of all, without. */
 export function slotsOf(purposes: readonly KeyPurpose[] = PURPOSE_NAMES): readonly KeySlot[] {

@@ -4,14 +4,16 @@
  * had, is signed by another key, or is older than the one at hand changes nothing; the one at hand ages, and past the set
  * age there is none.
  */
+import { nowSeconds } from '../core/clock.ts';
 import type { Clock } from '../core/clock.ts';
 import { decodeCompact } from '../tokens/compact.ts';
 import { isFault } from '../tokens/fault.ts';
+import { readRevocationDocument } from '../tokens/revocation-document.ts';
 import { verifySignature } from '../tokens/verify.ts';
+import { hold, isCurrent, mergeHeld } from './held-document.ts';
+import type { HeldDocument } from './held-document.ts';
 import type { PublishedByIssuer } from './issuer.ts';
 import { RemoteFailure, getDocument } from './remote.ts';
-import { isCurrent, mergeDocuments, readRevocationDocument } from './revocation-document.ts';
-import type { RevocationDocument } from './revocation-document.ts';
 
 /** About 45,000 revoked tokens. */
 const MAX_BYTES = 2_097_152;
@@ -21,7 +23,7 @@ const WHAT = 'revocation document';
 
 export interface Revocations {
   /** The newest document, if tokens may be judged by it now. */
-  current(): RevocationDocument | undefined;
+  current(): HeldDocument | undefined;
   /** Seconds since the newest document was made; `undefined` where there is none. */
   ageSeconds(): number | undefined;
   /** Asks for a newer one, now. Never rejects for what the issuer did: that is a `problem`. */
@@ -33,12 +35,6 @@ export interface Revocations {
   /** Resolves when the poll that comes next to its end has ended. */
   afterPoll(): Promise<void>;
   close(): void;
-}
-
-interface Held {
-  readonly document: RevocationDocument;
-  readonly receivedMs: number;
-  readonly etag: string | undefined;
 }
 
 /** Builds the poller. `signal` cuts a poll under way. */
@@ -54,7 +50,8 @@ export function createRevocations(settings: {
   readonly random: () => number;
 }): Revocations {
   const { issuer, published, clock, pollSeconds, maxAgeSeconds } = settings;
-  let held: Held | undefined;
+  let held: HeldDocument | undefined;
+  let etag: string | undefined;
   let problem: string | undefined;
   let failures = 0;
   let timer: NodeJS.Timeout | undefined;
@@ -62,7 +59,7 @@ export function createRevocations(settings: {
   let waiting: (() => void)[] = [];
 
   function ageSeconds(): number | undefined {
-    return held === undefined ? undefined : clock.nowMs() / 1000 - held.document.issuedAtSeconds;
+    return held === undefined ? undefined : clock.nowMs() / 1000 - held.issuedAtSeconds;
   }
 
   async function pollOnce(): Promise<void> {
@@ -75,35 +72,30 @@ export function createRevocations(settings: {
       mediaTypes: ['application/jwt'],
       maxBytes: MAX_BYTES,
       timeoutMs: Math.min(MAX_TIMEOUT_MS, Math.max(MIN_TIMEOUT_MS, pollSeconds * 1000)),
-      etag: young ? held?.etag : undefined,
+      etag: young ? etag : undefined,
       signal: settings.signal,
     });
-    if (got !== 'not_modified') await take(got);
+    if (got === 'not_modified') return;
+    await take(got.bytes);
+    etag = got.etag;
   }
 
-  async function take({
-    bytes,
-    etag,
-  }: {
-    readonly bytes: Uint8Array;
-    readonly etag: string | undefined;
-  }): Promise<void> {
+  async function take(bytes: Uint8Array): Promise<void> {
+    const invalid = (why: string) => new RemoteFailure('invalid', WHAT, why);
     const jwt = decodeCompact(new TextDecoder().decode(bytes), MAX_BYTES);
-    if (isFault(jwt)) throw new RemoteFailure('invalid', WHAT, jwt.code);
-    if (jwt.header.kid === undefined) throw new RemoteFailure('invalid', WHAT, 'no kid');
+    if (isFault(jwt)) throw invalid(jwt.code);
+    if (jwt.header.kid === undefined) throw invalid('no kid');
     const keys = await published.revocationKeys(jwt.header.kid);
     const verified = await verifySignature(jwt, keys, ['ES256']);
-    if (isFault(verified)) throw new RemoteFailure('invalid', WHAT, verified.code);
-    const document = readRevocationDocument(verified, { issuer, clock });
-    if (isFault(document)) throw new RemoteFailure('invalid', WHAT, `${document.code} ${document.claim ?? ''}`.trim());
-    const fresh = { document, receivedMs: clock.nowMs(), etag };
-    if (!isCurrent(document, { nowMs: fresh.receivedMs, receivedMs: fresh.receivedMs, maxAgeSeconds }))
-      throw new RemoteFailure('invalid', WHAT, 'too old: is the clock of this machine right?');
+    if (isFault(verified)) throw invalid(verified.code);
+    const document = readRevocationDocument(verified, { issuer, nowSeconds: nowSeconds(clock) });
+    if (isFault(document)) throw invalid(`${document.code} ${document.claim ?? ''}`.trim());
+    const fresh = hold(document, clock.nowMs());
+    if (!isCurrent(fresh, { nowMs: fresh.receivedMs, maxAgeSeconds }))
+      throw invalid('too old: is the clock of this machine right?');
     // No way back to a document from before a revocation.
-    if (held !== undefined && document.issuedAtSeconds < held.document.issuedAtSeconds)
-      throw new RemoteFailure('invalid', WHAT, 'older than the one at hand');
-    const sameSecond = held?.document.issuedAtSeconds === document.issuedAtSeconds;
-    held = held !== undefined && sameSecond ? { ...fresh, document: mergeDocuments(held.document, document) } : fresh;
+    if (held !== undefined && fresh.issuedAtSeconds < held.issuedAtSeconds) throw invalid('older than the one at hand');
+    held = held?.issuedAtSeconds === fresh.issuedAtSeconds ? mergeHeld(held, fresh) : fresh;
   }
 
   async function poll(): Promise<void> {
@@ -142,11 +134,8 @@ export function createRevocations(settings: {
   }
 
   return {
-    current: () => {
-      if (held === undefined || closed) return undefined;
-      const at = { nowMs: clock.nowMs(), receivedMs: held.receivedMs, maxAgeSeconds };
-      return isCurrent(held.document, at) ? held.document : undefined;
-    },
+    current: () =>
+      held !== undefined && !closed && isCurrent(held, { nowMs: clock.nowMs(), maxAgeSeconds }) ? held : undefined,
     ageSeconds,
     poll,
     problem: () => problem,

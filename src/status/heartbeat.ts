@@ -86,8 +86,9 @@ export function createHeartbeat(parts: HeartbeatParts): Heartbeat {
       started ??= beat().then(() => {
         sayChange();
         timer = setInterval(() => {
-          void beat();
+          // Before, because a beat may hang; after, because it may end the silence.
           sayChange();
+          void beat().then(sayChange);
         }, BEAT_MS);
         timer.unref();
       });

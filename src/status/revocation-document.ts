@@ -10,7 +10,6 @@ import { issValues } from '../objects/issuer.ts';
 import type { Specs } from '../objects/kinds.ts';
 import type { Registry } from '../objects/registry.ts';
 import { MAX_TOKEN_LIFETIME_SECONDS } from '../objects/resource.ts';
-import { REVOCATION_MARGIN_SECONDS } from '../store/commitment.ts';
 import type { RevokedNow, SwitchedOff } from '../store/revocations.ts';
 import type { SigningKey } from '../tokens/access-token.ts';
 import { canonicalResource, predicateKey, principalDigest } from '../tokens/revocation.ts';
@@ -37,6 +36,8 @@ export interface RevocationDocumentParts {
   registry(): Promise<Registry>;
   inForce(options: { readonly ownLifetimeSeconds: number; readonly tokensMax: number }): Promise<RevokedNow>;
   signingKey(): Promise<SigningKey>;
+  /** Told of each document that was made how much is in it. */
+  onMade?(tokens: number, predicates: readonly Predicate[]): void;
 }
 
 interface Held extends PublishedDocument {
@@ -48,14 +49,29 @@ interface Held extends PublishedDocument {
 /** Hands the document out; throws Unavailable where what is revoked cannot be read. */
 export function createRevocationPublisher(parts: RevocationDocumentParts): () => Promise<PublishedDocument> {
   let held: Held | undefined;
+  let making: { readonly state: string; readonly document: Promise<Held> } | undefined;
+
+  /** One at a time for one state: anybody can ask, and must not be able to keep the database busy by it. */
+  function makeOnce(state: string, registry: Registry): Promise<Held> {
+    if (making?.state === state) return making.document;
+    const madeAtMs = parts.clock.nowMs();
+    const document = make(parts, registry).then((made) => ({ ...made, state, madeAtMs }));
+    const mine = { state, document };
+    making = mine;
+    const done = () => {
+      if (making === mine) making = undefined;
+    };
+    document.then(done, done);
+    return document;
+  }
+
   return async () => {
     const registry = await parts.registry();
     const { version, revocations, keys } = registry.state;
     const state = `${version} ${revocations} ${keys}`;
     const nowMs = parts.clock.nowMs();
     if (held?.state === state && nowMs >= held.madeAtMs && nowMs - held.madeAtMs < held.ageMaxMs) return held;
-    const made = await make(parts, registry);
-    held = { ...made, state, madeAtMs: nowMs };
+    held = await makeOnce(state, registry);
     return held;
   };
 }
@@ -69,35 +85,18 @@ async function make(
     ownLifetimeSeconds: MAX_TOKEN_LIFETIME_SECONDS + SPARE_SECONDS,
     tokensMax: TOKENS_MAX,
   });
-  const { tokens, clients } = withinBound(found.tokens);
   const off = (await Promise.all(found.switchedOff.map((object) => predicatesOf(object, registry)))).flat();
-  const crowded = clients.map((value): Predicate => ({
+  const tokens = found.tokens.map(({ jti }) => jti);
+  const crowded = found.crowded.map(({ clientId, issuedUntilSeconds }): Predicate => ({
     kind: 'client',
-    value,
-    issuedUntilSeconds: iat + REVOCATION_MARGIN_SECONDS,
+    value: clientId,
+    issuedUntilSeconds,
   }));
   const predicates = widest([...found.predicates, ...off, ...crowded]);
+  parts.onMade?.(tokens.length, predicates);
   const jwt = await signRevocationDocument(parts.issuer, { iat, tokens, predicates }, await parts.signingKey());
   const etag = `"${createHash('sha256').update(jwt).digest('base64url')}"`;
   return { jwt, etag, ageMaxMs: tokens.length > 0 ? AGE_MAX_MS.withTokens : AGE_MAX_MS.without };
-}
-
-/** Keeps the document small, and never at the price of a token that is dead and not in it. */
-function withinBound(found: RevokedNow['tokens']): {
-  readonly tokens: readonly string[];
-  readonly clients: readonly string[];
-} {
-  let tokens = found;
-  const clients: string[] = [];
-  while (tokens.length > TOKENS_MAX) {
-    const counts = new Map<string, number>();
-    for (const { clientId } of tokens) counts.set(clientId, (counts.get(clientId) ?? 0) + 1);
-    const [most] = [...counts].sort(([, a], [, b]) => b - a);
-    if (most === undefined) break;
-    clients.push(most[0]);
-    tokens = tokens.filter(({ clientId }) => clientId !== most[0]);
-  }
-  return { tokens: tokens.map(({ jti }) => jti), clients };
 }
 
 /** What was disabled or removed, whenever its tokens were issued: while it is off, none of them counts. */

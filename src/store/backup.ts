@@ -91,7 +91,7 @@ async function createWriter(partial: string, file: string) {
   const hash = createHash('sha256');
   let failure: Error | undefined;
   for (const stream of [gzip, sink])
-    stream.on('error', (error) => {
+    stream.on('error', (error: Error) => {
       failure ??= error;
     });
 

@@ -12,6 +12,7 @@ import type { Database, Queryable } from './database.ts';
 import { nextVersion, ObjectMissing } from './object-changes.ts';
 import { digest, hex } from './values.ts';
 import { createVersionedCache } from './versioned-cache.ts';
+import type { LookupResult } from './versioned-cache.ts';
 
 const VALID_MAX = 2;
 const CACHED_CLIENTS_MAX = 50_000;
@@ -59,13 +60,18 @@ export interface ClientSecrets {
   verify(clientId: string, secret: string): Promise<boolean>;
 }
 
-/** Without a feed nothing is cached. */
-export function createClientSecrets(db: Database, feed?: ChangeFeed): ClientSecrets {
+/** Without a feed nothing is cached; `onLookup` is told of every look into the cache. */
+export function createClientSecrets(
+  db: Database,
+  feed?: ChangeFeed,
+  onLookup?: (result: LookupResult) => void,
+): ClientSecrets {
   const cache = createVersionedCache({
     entriesMax: CACHED_CLIENTS_MAX,
     bytesMax: CACHED_BYTES_MAX,
     bytesOf: (hashes: readonly Uint8Array[]) => hashes.length * 150,
     fetch: (hashes) => fetchHashes(db, hashes),
+    onLookup,
   });
   feed?.follow({
     forget: (changes) => {

@@ -55,7 +55,7 @@ export function createEnvelope(kek: Uint8Array, previous: readonly Uint8Array[] 
     seal(plaintext, aad) {
       const nonce = randomBytes(NONCE_BYTES);
       const { key, header } = current;
-      const cipher = createCipheriv('aes-256-gcm', key, nonce).setAAD(Buffer.concat([header, Buffer.from(aad)]));
+      const cipher = createCipheriv('aes-256-gcm', key, nonce).setAAD(boundTo(header, aad));
       return Buffer.concat([header, nonce, cipher.update(plaintext), cipher.final(), cipher.getAuthTag()]);
     },
     open(sealed, aad) {
@@ -72,7 +72,7 @@ export function createEnvelope(kek: Uint8Array, previous: readonly Uint8Array[] 
       const body = bytes.subarray(HEADER_BYTES + NONCE_BYTES, -TAG_BYTES);
       const nonce = bytes.subarray(HEADER_BYTES, HEADER_BYTES + NONCE_BYTES);
       const decipher = createDecipheriv('aes-256-gcm', known.key, nonce)
-        .setAAD(Buffer.concat([known.header, Buffer.from(aad)]))
+        .setAAD(boundTo(known.header, aad))
         .setAuthTag(bytes.subarray(-TAG_BYTES));
       try {
         return Buffer.concat([decipher.update(body), decipher.final()]);
@@ -81,6 +81,10 @@ export function createEnvelope(kek: Uint8Array, previous: readonly Uint8Array[] 
       }
     },
   };
+}
+
+function boundTo(header: Buffer, aad: string): Buffer {
+  return Buffer.concat([header, Buffer.from(aad)]);
 }
 
 function kekOf(bytes: Uint8Array): Kek {

@@ -41,7 +41,7 @@ export async function examineServer(db: Database): Promise<ServerFacts> {
   const [row] = await db.query<Omit<ServerFacts, 'latencyMs'>>(
     `SELECT current_setting('server_version') AS version,
        current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int AS "connectionsMax",
-       (SELECT count(*)::int FROM pg_catalog.pg_stat_activity WHERE backend_type = 'client backend') AS "connectionsNow",
+       (SELECT count(*)::int FROM pg_catalog.pg_stat_activity WHERE datname IS NOT NULL) AS "connectionsNow",
        pg_catalog.pg_has_role(session_user, (SELECT nspowner FROM pg_catalog.pg_namespace WHERE nspname = $1), 'USAGE')
          AS "loginOwnsSchema"`,
     [db.schema],

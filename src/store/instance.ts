@@ -72,7 +72,8 @@ function openSealed(row: InstanceRow, envelope: Envelope): Uint8Array {
   }
   throw new WrongKeyEncryptionKey(
     `this database is sealed under another key-encryption key than the one given (${envelope.opensKekIds.join(', ')}). ` +
-      'Give the key that it is sealed under: after a change of that key, the new one. ' +
+      'Give the key that it is sealed under: after a change of that key, the new one; and until cambist keys rewrap ' +
+      'is done, the old one as well, in previous_key_encryption_keys. ' +
       'There is no way to read its keys without it.',
   );
 }

@@ -7,6 +7,7 @@ import type { Kind, Specs } from '../objects/kinds.ts';
 import type { StateSeen } from '../objects/registry.ts';
 import { findRevocation, predicateKey, predicatesToAsk } from '../tokens/revocation.ts';
 import type { Predicate, RevocationKind, TokenFacts } from '../tokens/revocation.ts';
+import { REVOCATION_MARGIN_SECONDS } from './commitment.ts';
 import type { Database } from './database.ts';
 import { groupLookups } from './grouping.ts';
 
@@ -16,7 +17,7 @@ import { groupLookups } from './grouping.ts';
  */
 export const REVOCATION_LIFETIME_SECONDS = 7 * 86_400 + 3600;
 
-/** An object that was disabled or removed a short while ago, and still is. */
+/** An object that was disabled or removed a short while ago, and still is. (A subject that is removed may go on.) */
 export interface SwitchedOff {
   readonly kind: Kind;
   readonly name: string;
@@ -28,6 +29,8 @@ export interface SwitchedOff {
 export interface RevokedNow {
   /** `jti` of tokens of ours that live and were revoked, or were exchanged from one that was. */
   readonly tokens: readonly { readonly jti: string; readonly clientId: string }[];
+  /** Clients that have too many such tokens to list them; none of those tokens was issued later than the time here. */
+  readonly crowded: readonly { readonly clientId: string; readonly issuedUntilSeconds: number }[];
   /** Everything else that can hit a token of ours that lives. */
   readonly predicates: readonly Predicate[];
   readonly switchedOff: readonly SwitchedOff[];
@@ -36,7 +39,10 @@ export interface RevokedNow {
 export interface Revocations {
   /** What hits such a token. `state` was read after the request began. */
   find(facts: TokenFacts, state: StateSeen): Promise<Predicate | undefined>;
-  /** For the revocation document; at most `tokensMax` tokens and one. */
+  /**
+   * For the revocation document. At most `tokensMax` tokens, beyond which the clients with most of them are `crowded`; of
+   * the rest too nothing is left out, but where it is too much `all` stands for it.
+   */
   inForce(options: { readonly ownLifetimeSeconds: number; readonly tokensMax: number }): Promise<RevokedNow>;
 }
 
@@ -46,31 +52,44 @@ interface Row {
   issued_until: number | null;
 }
 
+/** Objects that are switched off, and predicates: so that a reader, who accepts two megabytes, is never given more. */
+const LISTED_MAX = 4000;
+
 const FIND = `
 SELECT revocation.kind, revocation.value, revocation.issued_until FROM unnest($1::text[], $2::text[]) AS asked(kind, value)
 JOIN revocation ON revocation.kind = asked.kind AND revocation.value = asked.value
 WHERE revocation.expires_at > clock_timestamp()`;
 
 const PREDICATES = `
-SELECT kind, value, issued_until FROM revocation WHERE kind <> 'token' AND expires_at > clock_timestamp()
-  AND (issued_until IS NULL OR issued_until > extract(epoch FROM clock_timestamp()) - $1) ORDER BY kind, value`;
+SELECT kind, value, issued_until, max(issued_until) OVER () AS latest FROM revocation WHERE kind <> 'token' AND expires_at > clock_timestamp()
+  AND (issued_until IS NULL OR issued_until > extract(epoch FROM clock_timestamp()) - $1)
+ORDER BY issued_until IS NOT NULL, kind, value LIMIT ${LISTED_MAX + 1}`;
 
+// The clients with the fewest tokens are listed until the list is full; the others are named.
 const TOKENS = `
-WITH revoked AS (SELECT value FROM revocation WHERE kind = 'token' AND expires_at > clock_timestamp())
-SELECT jti, client_id FROM issued_token WHERE expires_at > clock_timestamp()
-  AND (jti IN (SELECT value FROM revoked) OR ancestors && ARRAY(SELECT value FROM revoked)) ORDER BY jti LIMIT $1`;
+WITH revoked AS (SELECT value FROM revocation WHERE kind = 'token' AND expires_at > clock_timestamp()
+), dead AS (
+  SELECT jti, client_id, issued_at FROM issued_token WHERE expires_at > clock_timestamp()
+    AND (jti IN (SELECT value FROM revoked) OR ancestors && ARRAY(SELECT value FROM revoked))
+), per_client AS (
+  SELECT client_id, ceil(extract(epoch FROM max(issued_at)))::float8 AS latest,
+    sum(count(*)) OVER (ORDER BY count(*), client_id) AS running FROM dead GROUP BY client_id
+)
+SELECT jti, client_id, NULL::float8 AS latest FROM dead JOIN per_client USING (client_id) WHERE running <= $1
+UNION ALL SELECT NULL, client_id, latest FROM per_client WHERE running > $1
+ORDER BY jti, client_id`;
 
 // Who was switched off longer ago than a token lives is in no token that lives. The spec of what was removed is in the
 // history before its removal.
 const SWITCHED_OFF = `
-SELECT DISTINCT ON (change.kind, change.name_hash) change.kind, change.name,
+SELECT *, ceil(extract(epoch FROM max(at) OVER ()))::float8 AS latest FROM (SELECT DISTINCT ON (change.kind, change.name_hash) change.kind, change.name, change.at,
   coalesce(object.spec, (SELECT spec FROM object_change AS before WHERE before.kind = change.kind
     AND before.name_hash = change.name_hash AND before.spec IS NOT NULL ORDER BY before.version DESC LIMIT 1)) AS spec
 FROM object_change AS change
 LEFT JOIN object ON object.kind = change.kind AND object.name_hash = change.name_hash
 WHERE change.action IN ('disable', 'remove') AND change.at > clock_timestamp() - $1 * interval '1 second'
-  AND change.kind IN ('client', 'subject', 'issuer', 'resource') AND coalesce(object.disabled, true)
-ORDER BY change.kind, change.name_hash LIMIT 20000`;
+  AND change.kind IN ('client', 'subject', 'issuer', 'resource') AND coalesce(object.disabled, change.kind <> 'subject')
+ORDER BY change.kind, change.name_hash, change.at DESC) AS off LIMIT ${LISTED_MAX + 1}`;
 
 const FIND_KEYS_MAX = 5000;
 
@@ -93,17 +112,49 @@ export function createRevocations(db: Database): Revocations {
     },
     async inForce({ ownLifetimeSeconds, tokensMax }) {
       const [predicates, tokens, switchedOff] = await Promise.all([
-        db.query<Row>(PREDICATES, [ownLifetimeSeconds], { name: 'revocation-predicates' }),
-        db.query<{ jti: string; client_id: string }>(TOKENS, [tokensMax + 1], { name: 'revocation-tokens' }),
-        db.query<SwitchedOff>(SWITCHED_OFF, [ownLifetimeSeconds], { name: 'revocation-switched-off' }),
+        db.query<Row & Latest>(PREDICATES, [ownLifetimeSeconds], { name: 'revocation-predicates' }),
+        db.query<DeadToken>(TOKENS, [tokensMax], { name: 'revocation-tokens' }),
+        db.query<SwitchedOff & Latest>(SWITCHED_OFF, [ownLifetimeSeconds], { name: 'revocation-switched-off' }),
       ]);
+      const tooManyOff = switchedOff.length > LISTED_MAX;
       return {
-        predicates: predicates.map(predicateOf),
-        tokens: tokens.map(({ jti, client_id: clientId }) => ({ jti, clientId })),
-        switchedOff,
+        predicates: [
+          ...withinBound(predicates),
+          ...(tooManyOff ? [everythingUntil(switchedOff[0], REVOCATION_MARGIN_SECONDS)] : []),
+        ],
+        tokens: tokens.flatMap(({ jti, client_id: clientId }) => (jti === null ? [] : [{ jti, clientId }])),
+        crowded: tokens.flatMap(({ client_id: clientId, latest: issuedUntilSeconds }) =>
+          issuedUntilSeconds === null ? [] : [{ clientId, issuedUntilSeconds }],
+        ),
+        switchedOff: tooManyOff ? [] : switchedOff.map(({ kind, name, spec }) => ({ kind, name, spec })),
       };
     },
   };
+}
+
+/** A token, or (without `jti`) a client that has too many. */
+interface DeadToken extends Latest {
+  jti: string | null;
+  client_id: string;
+}
+
+/** NumericDate: of all rows that there are, also of those that were not fetched. */
+interface Latest {
+  latest: number | null;
+}
+
+/** All of them, or those without a time and one that hits at least what the others hit. */
+function withinBound(rows: readonly (Row & Latest)[]): readonly Predicate[] {
+  if (rows.length <= LISTED_MAX) return rows.map(predicateOf);
+  const timeless = rows.filter(({ issued_until: until }) => until === null);
+  // As good as impossible: only keys have no time.
+  if (timeless.length > LISTED_MAX) return [everythingUntil(undefined)];
+  return [...timeless.map(predicateOf), everythingUntil(rows[0])];
+}
+
+function everythingUntil(row: Latest | undefined, marginSeconds = 0): Predicate {
+  const latest = row?.latest ?? null;
+  return { kind: 'all', value: '', issuedUntilSeconds: latest === null ? null : latest + marginSeconds };
 }
 
 function predicateOf({ kind, value, issued_until: issuedUntilSeconds }: Row): Predicate {

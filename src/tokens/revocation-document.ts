@@ -76,6 +76,8 @@ function readPredicate(given: unknown): Predicate | undefined {
   if (!isJsonObject(given)) return undefined;
   const { kind, value = '', issued_until: issuedUntil } = given;
   if (!REVOCATION_KINDS.some((known) => known === kind) || typeof value !== 'string') return undefined;
+  // Only `all` names nothing.
+  if ((value === '') !== (kind === 'all')) return undefined;
   if (issuedUntil !== undefined && !Number.isSafeInteger(issuedUntil)) return undefined;
   return { kind: kind as RevocationKind, value, issuedUntilSeconds: (issuedUntil as number | undefined) ?? null };
 }

@@ -13,6 +13,7 @@ import type { Kind } from '../../src/objects/kinds.ts';
 import type { Mutation } from '../../src/store/objects.ts';
 import { composeService } from '../../src/compose.ts';
 import { createLogger } from '../../src/core/log.ts';
+import { DEFAULT_LIMITS } from '../../src/limits/bounds.ts';
 import { openDatabase } from '../../src/store/open.ts';
 import { findPostgresBinaries, startPostgres } from '../support/postgres-cluster.ts';
 
@@ -35,6 +36,8 @@ const service = await composeService({
   database,
   keyEncryptionKey: new Uint8Array(32).map((_, index) => index * 7 + 1),
   logger: createLogger('silent'),
+  // Counted, and never reached.
+  limits: { ...DEFAULT_LIMITS, clientPerMinute: 1_000_000_000, subjectPerMinute: 1_000_000_000 },
   observe: (phase, ms) => {
     const durations = steps.get(phase);
     if (durations === undefined) steps.set(phase, [ms]);

@@ -96,8 +96,15 @@ withPostgres('keys under load', () => {
     (await (await fetch(`${node.url}/oauth2/jwks`)).json()) as JSONWebKeySet & { keys: { kid: string }[] };
   const kidsOf = async (node: TestCambist) => (await jwksOf(node)).keys.map(({ kid }) => kid);
   const keyRows = async () => (await here.service.keys.rotation.list()).rows;
+  /** The slot that is rotated and killed. */
+  const SLOT = { purpose: 'access-token', algorithm: 'ES256' };
   const activeKids = async () =>
-    (await keyRows()).filter(({ state }) => state === 'active').map(({ kid, algorithm }) => `${algorithm} ${kid}`);
+    (await keyRows())
+      .filter(
+        ({ purpose, algorithm, state }) =>
+          purpose === SLOT.purpose && algorithm === SLOT.algorithm && state === 'active',
+      )
+      .map(({ kid }) => kid);
 
   /** Asks both nodes for tokens of both algorithms until it is told to stop. */
   function load(nodes: readonly TestCambist[]): Activity {
@@ -112,7 +119,7 @@ withPostgres('keys under load', () => {
         else tokens.push(token);
       }
     };
-    const workers = Array.from({ length: 6 }, (_, index) => worker(index));
+    const workers = Array.from({ length: 4 }, (_, index) => worker(index));
     return {
       tokens,
       refusals,
@@ -123,19 +130,16 @@ withPostgres('keys under load', () => {
     };
   }
 
-  /** Verifies, again and again, what was issued until then against the JWKS that both nodes publish at that moment. */
+  /** Verifies, again and again, what was issued until then against what both nodes publish after that; at the end, all of it. */
   function watch({ tokens }: Activity, nodes: readonly TestCambist[]) {
     const failures: string[] = [];
     let looks = 0;
     let running = true;
+    const isRunning = () => running;
     const watching = (async () => {
-      let seen = 0;
-      while (running) {
-        // One of each key since the beginning, and everything that is new.
-        const until = tokens.length;
-        const byKid = new Map(tokens.slice(0, until).map((token) => [headerOf(token).kid, token]));
-        const due = [...byKid.values(), ...tokens.slice(seen, until)];
-        seen = until;
+      while (isRunning()) {
+        // One token of every key that has signed until now stands for the others: a kid names one key.
+        const due = [...new Map(tokens.map((token) => [headerOf(token).kid, token])).values()];
         for (const node of nodes) failures.push(...(await unverifiable(await jwksOf(node), due)));
         looks++;
         await pause(20);
@@ -171,11 +175,18 @@ withPostgres('keys under load', () => {
     await Promise.all(
       [here, there].map(async (node) => {
         const asked = await node.service.keys.rotation.rotate(slots, { now: true, author: AUTHOR });
-        await Promise.all([untilDone(node, asked.map(({ kid }) => kid)), node.service.keys.rotation.tick()]);
+        await Promise.all([
+          untilDone(
+            node,
+            asked.map(({ kid }) => kid),
+          ),
+          node.service.keys.rotation.tick(),
+        ]);
       }),
     );
     await pause(500);
-    const looks = await watcher.stop().finally(() => traffic.stop());
+    await traffic.stop();
+    const looks = await watcher.stop();
     const rows = await keyRows();
     for (const slot of slots) {
       const mine = rows.filter(({ purpose, algorithm }) => purpose === slot.purpose && algorithm === slot.algorithm);
@@ -187,7 +198,7 @@ withPostgres('keys under load', () => {
     expect(watcher.failures).toEqual([]);
     const kids = new Set(traffic.tokens.map((token) => headerOf(token).kid));
     expect(kids.size).toBe(4);
-    expect(looks).toBeGreaterThan(20);
+    expect(looks).toBeGreaterThan(5);
     const steps = await recordedSteps();
     expect(steps.filter((step) => step.startsWith('activate_key')).length).toBe(before.length + slots.length);
     expect(new Set(steps).size).toBe(steps.length);
@@ -201,14 +212,17 @@ withPostgres('keys under load', () => {
     there = await start(here, { keyTimes });
     const first = (await keyRows()).filter(({ state }) => state === 'active').map(({ kid }) => kid);
     const deadlineMs = Date.now() + 30_000;
-    const replaced = async () => (await keyRows()).filter(({ kid, state }) => first.includes(kid) && state === 'retired');
+    const replaced = async () =>
+      (await keyRows()).filter(({ kid, state }) => first.includes(kid) && state === 'retired');
     while ((await replaced()).length < slotsOf().length && Date.now() < deadlineMs) {
       await Promise.all([here, there].map((node) => node.service.keys.rotation.tick()));
       await pause(100);
     }
     const rows = await keyRows();
     expect(await replaced()).toHaveLength(slotsOf().length);
-    for (const { activatedAtMs, publishedAtMs } of rows.filter(({ kid, state }) => !first.includes(kid) && state === 'active'))
+    for (const { activatedAtMs, publishedAtMs } of rows.filter(
+      ({ kid, state }) => !first.includes(kid) && state === 'active',
+    ))
       expect((activatedAtMs ?? 0) - (publishedAtMs ?? Infinity)).toBeGreaterThanOrEqual(5000);
   }, 60_000);
 
@@ -235,11 +249,12 @@ withPostgres('keys under load', () => {
   }, 30_000);
 
   test('a tainted key leaves the JWKS of a node that nobody asks for tokens', async () => {
-    const [active] = (await keyRows()).filter(({ algorithm }) => algorithm === 'ES256');
-    await here.service.keys.rotation.taint(active?.kid ?? '', AUTHOR);
+    const [active = ''] = await activeKids();
+    expect(await kidsOf(there)).toContain(active);
+    await here.service.keys.rotation.taint(active, AUTHOR);
     const deadlineMs = Date.now() + 10_000;
-    while ((await kidsOf(there)).includes(active?.kid ?? '') && Date.now() < deadlineMs) await pause(50);
-    expect(await kidsOf(there)).not.toContain(active?.kid);
+    while ((await kidsOf(there)).includes(active) && Date.now() < deadlineMs) await pause(50);
+    expect(await kidsOf(there)).not.toContain(active);
   }, 30_000);
 
   test('F9 kill -9 at every step of a rotation: one active key at most, every token verifies, and another node finishes', async () => {
@@ -247,9 +262,12 @@ withPostgres('keys under load', () => {
     const holder = await holdSteps(cluster.url);
     try {
       for (const point of KILL_POINTS) {
-        const [before] = (await activeKids()).filter((kid) => kid.startsWith('ES256'));
+        const [before] = await activeKids();
         if (point.startsWithNext) {
-          await there.service.keys.rotation.rotate([{ purpose: 'access-token', algorithm: 'ES256' }], { now: false, author: AUTHOR });
+          await there.service.keys.rotation.rotate([SLOT], {
+            now: false,
+            author: AUTHOR,
+          });
           await publishedLongAgo();
         }
         await holder.hold(point);
@@ -259,26 +277,23 @@ withPostgres('keys under load', () => {
         // Tokens are issued while the dead process's statement still stands in the way, and after it.
         tokens.push(await issue(there, NOTES));
         await holder.release();
-        expect((await activeKids()).filter((kid) => kid.startsWith('ES256')), point.name).toHaveLength(1);
+        expect(await activeKids(), point.name).toHaveLength(1);
         tokens.push(await issue(here, NOTES));
-        for (const node of [here, there]) expect(await unverifiable(await jwksOf(node), tokens), point.name).toEqual([]);
+        for (const node of [here, there])
+          expect(await unverifiable(await jwksOf(node), tokens), point.name).toEqual([]);
 
         const deadlineMs = Date.now() + 20_000;
         const rotation = there.service.keys.rotation;
-        if ((await activeKids()).includes(before ?? ''))
-          await rotation.rotate([{ purpose: 'access-token', algorithm: 'ES256' }], { now: true, author: AUTHOR });
+        if ((await activeKids()).includes(before ?? '')) await rotation.rotate([SLOT], { now: true, author: AUTHOR });
         while ((await activeKids()).includes(before ?? '') && Date.now() < deadlineMs) {
           await publishedLongAgo();
           await rotation.tick();
         }
-        const [after] = (await activeKids()).filter((kid) => kid.startsWith('ES256'));
+        const [after] = await activeKids();
         expect(after, point.name).not.toBe(before);
         tokens.push(await issue(here, NOTES), await issue(there, NOTES));
-        for (const node of [here, there]) expect(await unverifiable(await jwksOf(node), tokens), point.name).toEqual([]);
-        // Room for the next point: what was retired may go.
-        await withClient(cluster.url, (client) =>
-          client.query(`UPDATE cambist.signing_key SET state = 'next' WHERE false`),
-        );
+        for (const node of [here, there])
+          expect(await unverifiable(await jwksOf(node), tokens), point.name).toEqual([]);
       }
     } finally {
       await holder.close();
@@ -314,12 +329,14 @@ withPostgres('keys under load', () => {
     await there.stop();
     there = await start(here, { keyEncryptionKey: next });
     expect(await ask(there, { resource: NOTES })).toMatchObject({ status: 200 });
-    await expect(start(here, { keyEncryptionKey: TEST_KEY })).rejects.toThrow(/another key-encryption key.*the new one/);
+    await expect(start(here, { keyEncryptionKey: TEST_KEY })).rejects.toThrow(
+      /another key-encryption key.*the new one/,
+    );
   }, 60_000);
 
   async function rewrapAll(node: TestCambist): Promise<void> {
     const { rewrapper, changeRecord } = node.service.keyParts;
-    for (let position: Parameters<typeof rewrapper.step>[0]; ; ) {
+    for (let position: Parameters<typeof rewrapper.step>[0]; ;) {
       const { next } = await rewrapper.step(position, (done) => changeRecord({ author: AUTHOR, ...done }));
       if (next === null) return;
       position = next;
@@ -329,7 +346,9 @@ withPostgres('keys under load', () => {
   /** Time passes for the next keys. */
   const publishedLongAgo = () =>
     withClient(cluster.url, (client) =>
-      client.query(`UPDATE cambist.signing_key SET published_at = published_at - interval '1 hour' WHERE state = 'next'`),
+      client.query(
+        `UPDATE cambist.signing_key SET published_at = published_at - interval '1 hour' WHERE state = 'next'`,
+      ),
     );
 
   async function recordedSteps(): Promise<string[]> {

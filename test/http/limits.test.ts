@@ -1,3 +1,4 @@
+import { exportJWK, generateKeyPair, SignJWT } from 'jose';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import type { Database } from '../../src/store/database.ts';
 import type { LimitSettings } from '../../src/limits/bounds.ts';
@@ -279,6 +280,39 @@ withDatabases('limits', (databases) => {
     expect(JSON.parse(new TextDecoder().decode(rows[0]!.canonical)).refused).toEqual([
       { source_prefix: '127.0.0.0/24', reason: 'client_rate_exceeded', client: 'agent', count: 5 },
     ]);
+  });
+
+  it('an assertion whose request was over a limit was not used: it is good once, afterwards', async () => {
+    const { privateKey, publicKey } = await generateKeyPair('ES256', { extractable: true });
+    const jwk = { ...(await exportJWK(publicKey)), kid: 'k', alg: 'ES256', use: 'sig' };
+    const signer = (perMinute: number) =>
+      `clients: [{ id: signer, auth: [private_key_jwt], requests_per_minute: ${perMinute}, jwks: { keys: [${JSON.stringify(jwk)}] } }]`;
+    const { cambist } = await start({});
+    await cambist.apply(signer(1));
+    const assertion = (jti: string) =>
+      new SignJWT({ jti })
+        .setProtectedHeader({ alg: 'ES256', kid: 'k' })
+        .setIssuer('signer')
+        .setSubject('signer')
+        .setAudience(cambist.issuer)
+        .setIssuedAt()
+        .setExpirationTime('5m')
+        .sign(privateKey);
+    const present = (signed: string) =>
+      cambist.token(
+        {
+          grant_type: 'client_credentials',
+          client_assertion_type: 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer',
+          client_assertion: signed,
+        },
+        { headers: { connection: 'close' } },
+      );
+    const [first, later] = [await assertion('first'), await assertion('later')];
+    expect((await present(first)).status).toBe(200);
+    expectLimited(await present(later));
+    await cambist.apply(signer(5));
+    expect((await present(later)).status).toBe(200);
+    expect((await present(later)).status).toBe(401);
   });
 
   it('where the count cannot be had there is no token', async () => {

@@ -41,6 +41,18 @@ describe('the admin listener', () => {
       expect(await statusOf(cambist.adminUrl, path, method)).toEqual([405, 'GET, HEAD']);
   });
 
+  it.each<[string, number]>([
+    ['127.0.0.1:8081', 200],
+    ['localhost', 200],
+    ['[::1]:8081', 200],
+    ['rebound.example', 421],
+    ['rebound.example:8081', 421],
+    ['127.0.0.1.rebound.example', 421],
+    ['localhost.rebound.example', 421],
+  ])('on loopback answers a request for the host %s with %i (DNS rebinding)', async (host, status) => {
+    expect((await statusOf(cambist.adminUrl, '/metrics', 'GET', { host }))[0]).toBe(status);
+  });
+
   it.each([
     '/',
     '/oauth2/token',

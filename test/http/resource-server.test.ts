@@ -5,10 +5,14 @@
 import { createServer } from 'node:http';
 import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { expect, onTestFinished, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { systemClock } from '../../src/core/clock.ts';
 import { createVerifier } from '../../src/resource-server/verifier.ts';
 import type { Verifier, VerifierOptions } from '../../src/resource-server/verifier.ts';
+import { startCambist } from '../support/cambist.ts';
+import type { TestCambist } from '../support/cambist.ts';
+import { startJwksIssuer } from '../support/jwks-issuer.ts';
+import type { JwksIssuer } from '../support/jwks-issuer.ts';
 import { Publisher, RESOURCE } from '../unit/resource-server/publisher.ts';
 
 async function listen(server: Server): Promise<string> {
@@ -153,4 +157,116 @@ test('polls are spread, so that many servers do not ask in step, and never come 
   const gaps = times.slice(1).map((time, index) => Math.round(time - times[index]!));
   expect(new Set(gaps).size).toBeGreaterThan(3);
   expect(Math.min(...gaps)).toBeGreaterThan(350);
+});
+
+describe('with the real Cambist', () => {
+  const EXCHANGE = 'urn:ietf:params:oauth:grant-type:token-exchange';
+  const ID_TOKEN = 'urn:ietf:params:oauth:token-type:id_token';
+  const ACCESS_TOKEN = 'urn:ietf:params:oauth:token-type:access_token';
+  const CRM = 'https://crm.example.com/mcp';
+
+  let corp: JwksIssuer;
+  let cambist: TestCambist;
+  let stopped = false;
+  beforeAll(async () => {
+    corp = await startJwksIssuer();
+    cambist = await startCambist({
+      objects: `
+issuers: [{ name: corp, issuer: '${corp.issuer}', internal: true }]
+clients:
+  - { id: agent, auth: [client_secret_basic] }
+  - { id: notes-server, auth: [client_secret_basic] }
+resources:
+  - name: notes
+    uri: '${RESOURCE}'
+    scopes: { 'notes:read': Read }
+    default_scopes: ['notes:read']
+    served_by: [notes-server]
+    calls: [{ resource: crm, needs: ['notes:read'], gives: ['crm:read'] }]
+  - { name: crm, uri: '${CRM}', scopes: { 'crm:read': Read }, default_scopes: ['crm:read'] }
+policies: [{ id: all, cedar: 'permit (principal, action in [Action::"access", Action::"act"], resource);' }]
+`,
+    });
+  });
+  afterAll(async () => {
+    if (!stopped) await cambist.stop();
+    await corp.stop();
+  });
+
+  async function server(resource: string): Promise<Verifier> {
+    const verifier = verifierOf(cambist.issuer, { resource });
+    await verifier.ready();
+    return verifier;
+  }
+
+  async function exchange(client: string, token: string, type: string, resource: string) {
+    const form = { grant_type: EXCHANGE, subject_token: token, subject_token_type: type, resource };
+    const answer = await cambist.token(form, { basic: [client, cambist.secretOf(client)] });
+    expect(answer.status, answer.text).toBe(200);
+    return answer.body.access_token as string;
+  }
+
+  test('a server knows the user, the agent and the chain; a token for another server is not for it', async () => {
+    const [notes, crm] = [await server(RESOURCE), await server(CRM)];
+    const idToken = await corp.mint({ aud: cambist.issuer, sub: 'ada' });
+    const first = await exchange('agent', idToken, ID_TOKEN, RESOURCE);
+    expect(await notes.verify(first, { scopes: ['notes:read'] })).toMatchObject({
+      kind: 'access',
+      subject: { issuer: corp.issuer, sub: 'ada' },
+      clientId: 'agent',
+      actors: [{ issuer: cambist.issuer, sub: 'agent' }],
+      scopes: ['notes:read'],
+    });
+    expect(await reasonOf(crm, first)).toBe('401 audience_mismatch');
+    const second = await exchange('notes-server', first, ACCESS_TOKEN, CRM);
+    const hop = await crm.verify(second);
+    expect(hop).toMatchObject({ kind: 'access', subject: { sub: 'ada' }, clientId: 'notes-server' });
+    expect(hop.kind === 'access' && hop.actors.map(({ sub }) => sub)).toEqual(['notes-server', 'agent']);
+  });
+
+  test('a revoked token dies at its server, and what was exchanged from it at the next; others live', async () => {
+    const [notes, crm] = [await server(RESOURCE), await server(CRM)];
+    const idToken = await corp.mint({ aud: cambist.issuer, sub: 'ada' });
+    const first = await exchange('agent', idToken, ID_TOKEN, RESOURCE);
+    const second = await exchange('notes-server', first, ACCESS_TOKEN, CRM);
+    const other = await exchange('agent', idToken, ID_TOKEN, RESOURCE);
+    expect([await reasonOf(notes, first), await reasonOf(crm, second)]).toEqual(['access', 'access']);
+
+    const basic = Buffer.from(`agent:${cambist.secretOf('agent')}`).toString('base64');
+    const revoked = await fetch(`${cambist.url}/oauth2/revoke`, {
+      method: 'POST',
+      headers: { authorization: `Basic ${basic}` },
+      body: new URLSearchParams({ token: first }),
+    });
+    expect(revoked.status).toBe(200);
+    await untilReason(notes, first, '401 revoked');
+    await untilReason(crm, second, '401 revoked');
+    expect(await reasonOf(notes, other)).toBe('access');
+  });
+
+  test.each([
+    ['client', 'agent'],
+    ['resource', 'notes'],
+    ['issuer', 'corp'],
+  ] as const)('a disabled %s stops living tokens at servers; enabled again, they are as before', async (kind, name) => {
+    const notes = await server(RESOURCE);
+    const idToken = await corp.mint({ aud: cambist.issuer, sub: 'ada' });
+    const token = await exchange('agent', idToken, ID_TOKEN, RESOURCE);
+    expect(await reasonOf(notes, token)).toBe('access');
+    await cambist.disable(kind, name);
+    await untilReason(notes, token, '401 revoked');
+    await cambist.enable(kind, name);
+    await untilReason(notes, token, 'access');
+  });
+
+  test('a Cambist that is gone closes its servers within the set age', async () => {
+    const notes = await server(RESOURCE);
+    const idToken = await corp.mint({ aud: cambist.issuer, sub: 'ada' });
+    const token = await exchange('agent', idToken, ID_TOKEN, RESOURCE);
+    expect(await reasonOf(notes, token)).toBe('access');
+    // The last test that needs it.
+    await cambist.stop();
+    stopped = true;
+    await untilReason(notes, token, '503 revocations_unknown');
+  });
 });

@@ -182,7 +182,7 @@ function fetchTrusting(ca: string, url: string): Promise<string> {
   return new Promise((resolve, reject) => {
     get(url, { ca }, (response) => {
       let body = '';
-      response.on('data', (chunk) => (body += chunk));
+      response.setEncoding('utf8').on('data', (chunk: string) => (body += chunk));
       response.once('end', () => resolve(body));
     }).once('error', reject);
   });

@@ -36,7 +36,7 @@ clients:
   - { id: agent, auth: [client_secret_basic, client_secret_post] }
   - { id: narrow, auth: [client_secret_basic], grants: [client_credentials] }
   - { id: limited, auth: [client_secret_basic], requests_per_minute: 1 }
-resources: [{ name: notes, uri: '${NOTES}', scopes: { 'notes:read': Read }, default_scopes: ['notes:read'] }]
+resources: [{ name: notes, uri: '${NOTES}', scopes: { 'notes:read': Read }, default_scopes: ['notes:read'], served_by: [narrow] }]
 policies: [{ id: all, cedar: 'permit (principal, action in [Action::"access", Action::"act"], resource);' }]
 `,
   });
@@ -58,6 +58,35 @@ it('is served as it stands in the repository', async () => {
   expect(await response.text()).toBe(readFileSync('openapi.yaml', 'utf8'));
 });
 
+it('describes the claims of the revocation document', async () => {
+  await cambist.disable('client', 'limited');
+  try {
+    const [, payload = ''] = (await (await fetch(`${cambist.url}/oauth2/revocations`)).text()).split('.');
+    const claims = JSON.parse(Buffer.from(payload, 'base64url').toString());
+    expect(claims.predicates).toEqual([{ kind: 'client', value: 'limited' }]);
+    expect(validate({ $ref: '#/components/schemas/RevocationClaims' }, claims)).toEqual([]);
+  } finally {
+    await cambist.enable('client', 'limited');
+  }
+});
+
+it('has examples of its own schemas', () => {
+  const examples = Object.entries<any>(document.paths).flatMap(([path, item]) =>
+    Object.values<any>(item).flatMap(({ requestBody, responses }) =>
+      [requestBody, ...Object.values<any>(responses)].flatMap((part) =>
+        Object.values<any>(resolve(part)?.content ?? {}).flatMap(({ schema, examples: given = {} }) =>
+          Object.entries<any>(given).map(([name, { value }]) => ({ path, name, schema, value })),
+        ),
+      ),
+    ),
+  );
+  const [claims] = document.components.schemas.RevocationClaims.examples;
+  const schema = { $ref: '#/components/schemas/RevocationClaims' };
+  expect(examples.length).toBeGreaterThan(5);
+  for (const { path, name, schema: its, value } of [...examples, { path: '', name: 'claims', schema, value: claims }])
+    expect(validate(its, value), `${path} ${name}`).toEqual([]);
+});
+
 describe('an answer is one that the document describes', () => {
   const basic = (id = 'agent') => ({ authorization: basicHeader(id, cambist.secretOf(id)) });
   const exchanging = async (more: Record<string, string> = {}) => ({
@@ -67,6 +96,11 @@ describe('an answer is one that the document describes', () => {
     resource: NOTES,
     ...more,
   });
+  const issued = async () => {
+    const answer = await cambist.token(await exchanging(), { basic: ['agent', cambist.secretOf('agent')] });
+    return String(answer.body.access_token);
+  };
+  const wrong = (form: Record<string, string>) => ({ headers: { authorization: basicHeader('agent', 'x') }, form });
   interface Wish {
     readonly method?: string;
     readonly headers?: Record<string, string>;
@@ -151,6 +185,48 @@ describe('an answer is one that the document describes', () => {
     ],
     ['GET', '/oauth2/token', 405, () => ({ method: 'GET' })],
     ['a form that is too large', '/oauth2/token', 413, () => ({ headers: basic(), body: `x=${'y'.repeat(40_000)}` })],
+    [
+      'introspection of a living token',
+      '/oauth2/introspect',
+      200,
+      async () => ({ headers: basic('narrow'), form: { token: await issued() } }),
+    ],
+    [
+      'introspection by another',
+      '/oauth2/introspect',
+      200,
+      async () => ({ headers: basic(), form: { token: await issued() } }),
+    ],
+    ['introspection of nothing', '/oauth2/introspect', 400, () => ({ headers: basic(), form: {} })],
+    ['introspection without a client', '/oauth2/introspect', 401, () => ({ form: { token: 'x' } })],
+    ['GET at introspection', '/oauth2/introspect', 405, () => ({ method: 'GET' })],
+    [
+      'introspection with a form that is too large',
+      '/oauth2/introspect',
+      413,
+      () => ({ headers: basic(), body: `x=${'y'.repeat(40_000)}` }),
+    ],
+    ['revocation', '/oauth2/revoke', 200, async () => ({ headers: basic(), form: { token: await issued() } })],
+    [
+      'revocation of another client’s token',
+      '/oauth2/revoke',
+      400,
+      async () => ({ headers: basic('narrow'), form: { token: await issued() } }),
+    ],
+    ['revocation with a wrong secret', '/oauth2/revoke', 401, () => wrong({ token: 'x' })],
+    ['GET at revocation', '/oauth2/revoke', 405, () => ({ method: 'GET' })],
+    ['the revocation document', '/oauth2/revocations', 200, () => ({ method: 'GET' })],
+    [
+      'the revocation document that is known already',
+      '/oauth2/revocations',
+      304,
+      async () => {
+        const { headers } = await fetch(`${cambist.url}/oauth2/revocations`);
+        return { method: 'GET', headers: { 'if-none-match': headers.get('etag') ?? '' } };
+      },
+    ],
+    ['POST to the revocation document', '/oauth2/revocations', 405, () => ({ method: 'POST' })],
+    ['the keys of the revocation document', '/oauth2/revocations/jwks', 200, () => ({ method: 'GET' })],
     ['the key set', '/oauth2/jwks', 200, () => ({ method: 'GET' })],
     ['the metadata', '/.well-known/oauth-authorization-server', 200, () => ({ method: 'GET' })],
     ['the metadata under OpenID’s name', '/.well-known/openid-configuration', 200, () => ({ method: 'GET' })],
@@ -189,7 +265,9 @@ async function expectDescribed(path: string, response: Response): Promise<void> 
     const value = response.headers.get(name);
     // Present only when the header was used; only when a limit applied.
     if (['WWW-Authenticate', 'RateLimit', 'RateLimit-Policy'].includes(name) && value === null) continue;
-    expect(validate(resolve(header).schema, value), `${path} ${name}: ${value}`).toEqual([]);
+    const { schema } = resolve(header);
+    const read = schema.type === 'integer' && /^\d+$/.test(value ?? '') ? Number(value) : value;
+    expect(validate(schema, read), `${path} ${name}: ${value}`).toEqual([]);
   }
   const text = await response.text();
   if (described.content === undefined) {

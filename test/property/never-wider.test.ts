@@ -22,6 +22,7 @@ const CI_SEED = 20_261_123;
 
 const PARSE = 'read off the form before there is a client: test/security/parsing.test.ts';
 const CLIENT = 'authentication, before there is a request to decide: test/security/client-authentication.test.ts';
+const LIMIT = 'counted, not decided: test/http/limits.test.ts, test/security/throttling.test.ts';
 const UNCOMMITTED = 'needs a commit that failed after signing: test/security/stale-authority.test.ts';
 /** Reasons that the generated requests cannot have. All others have to be met at least once. */
 const NOT_GENERATED: Partial<Record<Reason, string>> = {
@@ -32,6 +33,7 @@ const NOT_GENERATED: Partial<Record<Reason, string>> = {
   parameter_in_query: PARSE,
   parameter_duplicated: PARSE,
   parameter_missing: PARSE,
+  source_throttled: LIMIT,
   client_authentication_missing: CLIENT,
   client_authentication_ambiguous: CLIENT,
   client_unknown: CLIENT,
@@ -42,6 +44,9 @@ const NOT_GENERATED: Partial<Record<Reason, string>> = {
   client_assertion_type_unsupported: CLIENT,
   client_assertion_invalid: CLIENT,
   client_assertion_replayed: CLIENT,
+  client_rate_exceeded: LIMIT,
+  resource_rate_exceeded: LIMIT,
+  subject_rate_exceeded: LIMIT,
   grant_unsupported: 'dispatch, before there are tokens: test/http/records.test.ts',
   grant_not_allowed: 'dispatch, before there are tokens: test/security/wire-errors.test.ts',
   token_type_unsupported: 'read off the form: test/security/subject-tokens.test.ts',

@@ -7,13 +7,15 @@
  * `expectRefused` (status, error, constant description, headers, and the exact reason in log and record).
  */
 import { expect } from 'vitest';
+import { createOperations } from '../../src/admin/operations.ts';
+import type { Operations, OperationsParts } from '../../src/admin/operations.ts';
 import { createLogger } from '../../src/core/log.ts';
 import { startCambist } from '../support/cambist.ts';
 import type { TestCambist } from '../support/cambist.ts';
 import type { Database } from '../../src/store/database.ts';
 import { startJwksIssuer } from '../support/jwks-issuer.ts';
 import type { IssuerKey, JwksIssuer, MintOptions } from '../support/jwks-issuer.ts';
-import { claimsOf } from '../support/token-client.ts';
+import { claimsOf, postForm } from '../support/token-client.ts';
 import type { FormFields, TokenAnswer } from '../support/token-client.ts';
 
 export const EXCHANGE = 'urn:ietf:params:oauth:grant-type:token-exchange';
@@ -53,6 +55,12 @@ export interface Company extends Issuers {
   readonly exchange: (fields?: FormFields, caller?: Caller) => Promise<TokenAnswer>;
   /** A client credentials request, by default of `agent`, for notes. */
   readonly credentials: (fields?: FormFields, caller?: Caller) => Promise<TokenAnswer>;
+  /** Introspection of a token, or of a form; by default by `notes-server`. */
+  readonly introspect: (token: string | FormFields, caller?: Caller) => Promise<TokenAnswer>;
+  /** Revocation of a token, or of a form; by default by `agent`. */
+  readonly revoke: (token: string | FormFields, caller?: Caller) => Promise<TokenAnswer>;
+  /** What an operator does. */
+  readonly operations: Operations;
   /** An ID token of Ada for the portal, from corp. */
   idToken(claims?: Claims, options?: MintOptions): Promise<string>;
   /** An assertion that the client `agent` signs. */
@@ -91,11 +99,18 @@ export async function startCompany(options: { readonly database?: Database } = {
     settings: { clock, logger: createLogger('trace', { write: (line: string) => void log.push(line) }) },
   });
 
-  const post = (fields: FormFields, { as = 'agent', node = cambist, headers }: Caller) =>
-    node.token(fields, {
-      ...(as === null ? {} : { basic: [as, node.secretOf(as)] as const }),
-      ...(headers === undefined ? {} : { headers }),
-    });
+  const postTo =
+    (path: string, usual: string) =>
+    (fields: FormFields, { as = usual, node = cambist, headers }: Caller = {}) =>
+      postForm(`${node.url}/oauth2/${path}`, fields, {
+        ...(as === null ? {} : { basic: [as, node.secretOf(as)] as const }),
+        ...(headers === undefined ? {} : { headers }),
+      });
+  const post = postTo('token', 'agent');
+  const about =
+    (path: string, usual: string): Company['introspect'] =>
+    (token, caller) =>
+      postTo(path, usual)(typeof token === 'string' ? { token } : token, caller);
   const idToken: Company['idToken'] = (claims = {}, mint = {}) =>
     corp.mint({ sub: 'ada', aud: 'portal', groups: ['staff'], email: 'ada@corp.example', ...claims }, mint);
   const forUs =
@@ -123,6 +138,9 @@ export async function startCompany(options: { readonly database?: Database } = {
       ),
     credentials: (fields = {}, caller = {}) =>
       post({ grant_type: 'client_credentials', resource: NOTES, ...fields }, caller),
+    introspect: about('introspect', 'notes-server'),
+    revoke: about('revoke', 'agent'),
+    operations: operationsOf(cambist),
     idToken,
     assertion: forUs(signer, { sub: 'agent' }),
     podToken: forUs(kubernetes, { sub: POD }),
@@ -133,6 +151,19 @@ export async function startCompany(options: { readonly database?: Database } = {
       await Promise.all(Object.values(issuers).map((issuer) => issuer.stop()));
     },
   };
+}
+
+/** As `openService` makes them, without what is done to a whole database. */
+function operationsOf({ service, issuer }: TestCambist): Operations {
+  return createOperations({
+    ...service,
+    keys: service.keyParts,
+    revocation: service.revocationParts,
+    upkeep: {} as OperationsParts['upkeep'],
+    ownIssuer: issuer,
+    demoRefusedBecause: undefined,
+    author: 'test',
+  });
 }
 
 /** A token over exactly this JSON text, signed by the issuer: for claims that no library would write. */

@@ -79,7 +79,8 @@ withDatabases('schema', (databases) => {
         logger: silentLogger,
       });
       const plan = await planMigrations(owner);
-      expect(plan).toMatchObject({ current: 0, pending: [{ version: 1, name: 'state-and-objects' }, {}, {}] });
+      expect(plan).toMatchObject({ current: 0, target: plan.pending.length });
+      expect(plan.pending[0]).toEqual({ version: 1, name: 'state-and-objects' });
       expect(await owner.query(`SELECT FROM pg_namespace WHERE nspname = 'cambist'`)).toEqual([]);
       await owner.close();
     });
@@ -89,7 +90,8 @@ withDatabases('schema', (databases) => {
       const nodes = await Promise.all(
         Array.from({ length: 3 }, () => openDatabase({ source, migrate: true, logger: silentLogger })),
       );
-      expect(await nodes[0]!.query('SELECT FROM schema_migration')).toHaveLength(4);
+      const { target } = await planMigrations(nodes[0]!);
+      expect(await nodes[0]!.query('SELECT FROM schema_migration')).toHaveLength(target + 1);
       await Promise.all(nodes.map((node) => node.close()));
     });
 

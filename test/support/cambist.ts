@@ -49,6 +49,7 @@ export interface StartOptions {
     /** Of the public listener. */
     readonly tls?: { readonly certFile: string; readonly keyFile: string };
     readonly limits?: Partial<LimitSettings>;
+    readonly telemetry?: NonNullable<ServiceParts['telemetry']>;
   };
 }
 
@@ -101,6 +102,7 @@ export async function startCambist(options: StartOptions): Promise<TestCambist> 
     ...(settings.keyTimes === undefined ? {} : { keyTimes: settings.keyTimes }),
     ...(settings.clock === undefined ? {} : { clock: settings.clock }),
     ...(settings.observe === undefined ? {} : { observe: settings.observe }),
+    ...(settings.telemetry === undefined ? {} : { telemetry: settings.telemetry }),
     ...(settings.trustedProxies === undefined ? {} : { trustedProxies: settings.trustedProxies }),
     ...(settings.clockSkewLimitMs === undefined ? {} : { clockSkewLimitMs: settings.clockSkewLimitMs }),
   });

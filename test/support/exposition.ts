@@ -16,9 +16,9 @@ export interface Family {
 export interface Exposition {
   readonly families: ReadonlyMap<string, Family>;
   /** The value of a series, by its full name and exactly these labels. */
-  value(name: string, labels: Readonly<Record<string, string>>): number | undefined;
+  readonly value: (name: string, labels: Readonly<Record<string, string>>) => number | undefined;
   /** The sum over every series of that name which has these labels. */
-  sum(name: string, labels?: Readonly<Record<string, string>>): number;
+  readonly sum: (name: string, labels?: Readonly<Record<string, string>>) => number;
 }
 
 const NAME = /^[a-zA-Z_:][a-zA-Z0-9_:]*$/;

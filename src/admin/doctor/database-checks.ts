@@ -94,7 +94,10 @@ async function checkServer({ database, poolMax }: DatabaseCheckParts): Promise<F
         'lower database.pool_max, or raise max_connections of the server',
       ),
     );
-  else found.push(ok(`${connectionsNow} of ${connectionsMax} connections are in use; with ${poolMax} a node, enough for ${nodes}`));
+  else
+    found.push(
+      ok(`${connectionsNow} of ${connectionsMax} connections are in use; with ${poolMax} a node, enough for ${nodes}`),
+    );
   if (loginOwnsSchema)
     found.push(
       warning(

@@ -18,7 +18,10 @@ export interface Finding {
   readonly fix?: string | undefined;
 }
 
-export type Found = Pick<Finding, 'health' | 'message' | 'fix'>;
+export type Found = Pick<Finding, 'health' | 'message' | 'fix'> & {
+  /** Of which one, where a check looks at several. */
+  readonly name?: string;
+};
 
 export interface Check {
   readonly noun: string;
@@ -31,12 +34,12 @@ export function ok(message: string): Found {
   return { health: 'ok', message };
 }
 
-export function warning(message: string, fix: string): Found {
-  return { health: 'warning', message, fix };
+export function warning(message: string, fix: string, name?: string): Found {
+  return { health: 'warning', message, fix, ...(name === undefined ? {} : { name }) };
 }
 
-export function failed(message: string, fix: string): Found {
-  return { health: 'failed', message, fix };
+export function failed(message: string, fix: string, name?: string): Found {
+  return { health: 'failed', message, fix, ...(name === undefined ? {} : { name }) };
 }
 
 export const CHECK_TIMEOUT_MS = 10_000;
@@ -78,7 +81,9 @@ async function runCheck(check: Check, timeoutMs: number): Promise<readonly Found
     return await Promise.race([(async () => check.run())(), late]);
   } catch (error) {
     if (error instanceof Unavailable)
-      return [failed(`${error.dependency}: ${error.message}`, 'see that it is up and can be reached from this machine')];
+      return [
+        failed(`${error.dependency}: ${error.message}`, 'see that it is up and can be reached from this machine'),
+      ];
     const message = error instanceof Error ? error.message : String(error);
     return [failed(`the check itself failed: ${message}`, 'this is a bug of ours: report it with this message')];
   } finally {

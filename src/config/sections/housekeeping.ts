@@ -14,12 +14,12 @@ export const housekeepingSection = z.strictObject({
     .min(1)
     .max(3600)
     .default(60)
-    .describe('How often expired marks, tokens, revocations and counters are removed'),
+    .describe('Seconds between two removals of expired marks, tokens, revocations and counters, about'),
   audit_retention_days: z
     .number()
     .int()
     .min(AUDIT_RETENTION_DAYS_MIN)
     .max(36_500)
     .optional()
-    .describe('Months of audit records that are older than this are removed; absent = kept for ever'),
+    .describe('Days for which audit records are kept, by whole months; absent = for ever'),
 });

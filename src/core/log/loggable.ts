@@ -30,8 +30,8 @@ const PATTERNS: readonly (readonly [RegExp, string])[] = [
   // A compact JWS or JWE, and what is left of one that was cut.
   [/\beyJ[\w-]{5,}(?:\.[\w-]*){0,4}/g, CENSORED],
   [/-----BEGIN [A-Z ]*PRIVATE KEY-----[^]*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)/g, CENSORED],
-  // The user part of a URL; a password may hold "@" and "/".
-  [/\b([a-z][a-z0-9+.-]{1,20}:\/\/)[^\s"'<>@]*@(?:[^\s"'<>@/]*@)*/gi, `$1${CENSORED}@`],
+  // The user part of a URL; a password may hold "@" and "/". Not the path of a scoped package in a stack.
+  [/\b(?!file:)([a-z][a-z0-9+.-]{1,20}:\/\/)[^\s"'<>@]*@(?:[^\s"'<>@/]*@)*/gi, `$1${CENSORED}@`],
   [/\b(Bearer|Basic|DPoP|Negotiate)\s+[\w\-.~+/=]{4,}/gi, `$1 ${CENSORED}`],
   [
     /\b((?:client_|x-vault-|vault_|access_|refresh_|subject_|actor_|id_)?(?:secret|token|assertion|password|passwd|pwd|credential))(["']?\s*[=:]\s*)(?:"[^"]*"|'[^']*'|[^\s"'&,;}]+)/gi,

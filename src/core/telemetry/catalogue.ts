@@ -109,7 +109,7 @@ export const CATALOGUE = {
   revocationsInForce: {
     type: 'gauge',
     name: 'cambist_revocations_in_force',
-    help: 'Revocations that this node knows to be in force, by kind',
+    help: 'What the last revocation document that this node made names, by kind',
     labels: { kind: PREDICATES },
   },
   commitQueue: {

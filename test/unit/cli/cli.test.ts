@@ -84,7 +84,10 @@ async function run(args: string, over: Partial<CliParts> = {}): Promise<Ran> {
       },
       list: () => Promise.resolve(secretsOfPlanner),
     },
-    records: { byRequestId: (id) => Promise.resolve(id === 'req-1' ? records : []) },
+    records: {
+      byRequestId: (id) => Promise.resolve(id === 'req-1' ? records : []),
+      byJti: (jti) => Promise.resolve(jti === 'jti-1' ? records : []),
+    },
     openPersons: () => Promise.resolve([{ ref: 'p1', sub: 'alice' }]),
     prepareChange: () =>
       Promise.resolve((summary) => {
@@ -93,6 +96,8 @@ async function run(args: string, over: Partial<CliParts> = {}): Promise<Ran> {
         return record('changed');
       }),
     keys: {} as OperationsParts['keys'],
+    revocation: {} as OperationsParts['revocation'],
+    upkeep: {} as OperationsParts['upkeep'],
     ownIssuer: 'http://127.0.0.1:8080',
     demoRefusedBecause: undefined,
     author: 'local:test',
@@ -106,6 +111,8 @@ async function run(args: string, over: Partial<CliParts> = {}): Promise<Ran> {
     readStdin: () => Promise.resolve(stdin),
     serve: (settings) => Promise.resolve(void (served = settings)),
     openOperations: () => Promise.resolve({ operations, close: () => Promise.resolve() }),
+    examine: () => Promise.resolve([]),
+    restore: () => Promise.reject(new Error('nothing is restored here')),
     migrations: {
       plan: () => Promise.resolve({ current: 0, target: 2, pending: [{ version: 1, name: 'state' }] }),
       up: () => Promise.resolve({ current: 2, target: 2, pending: [] }),
@@ -125,8 +132,19 @@ describe('the program', () => {
     expect(out).toContain('cambist apply -f objects.yaml --dry-run');
     expect(out).toContain('Exit codes:');
     const commands = [
+      'init',
       'serve',
+      'check',
       'apply',
+      'diff',
+      'export',
+      'exchange',
+      'decode',
+      'completion',
+      'client add',
+      'resource rm',
+      'role list',
+      'policy show',
       'client list',
       'client secret',
       'client secret make',
@@ -193,7 +211,7 @@ describe('the program', () => {
     expect(await run('client list', down)).toEqual({
       code: 1,
       out: '',
-      err: 'cambist: database: could not be reached (ECONNREFUSED)\n',
+      err: 'cambist: database: could not be reached (ECONNREFUSED); cambist doctor says what to do\n',
     });
     const bug = { openOperations: () => Promise.reject(new TypeError('x is not y')) };
     expect((await run('client list', bug)).err).toBe('cambist: this is a bug of ours: TypeError: x is not y\n');
@@ -477,7 +495,11 @@ describe('explain', () => {
     const { code, out } = await run('explain req-1');
     expect(code).toBe(0);
     expect(out).toContain('2026-01-02T03:04:05.678Z  REFUSED  all_scopes_denied  request req-1');
-    expect(out).toContain('sub: alice');
+    expect(out).toContain('\n  person      alice\n');
+    expect(out).toContain('\n  because     scopes: notes:write\n');
+    expect((await run('explain --jti jti-1')).out).toBe(out);
+    expect((await run('explain --jti req-1')).err).toContain('it was not issued here');
+    for (const wrong of ['explain', 'explain req-1 --jti jti-1']) expect((await run(wrong)).code).toBe(2);
     const decision = [
       '  scope notes:write: denied',
       '    may the subject have it? yes, by staff-write',

@@ -57,7 +57,17 @@ describe('defaults', () => {
         socketPath: '/srv/.cambist/cambist.sock',
       },
       keyEncryptionKey: undefined,
+      previousKeyEncryptionKeys: [],
+      keyTimes: { rotateAfterSeconds: 2_592_000, publishAheadSeconds: 86_400 },
       housekeeping: { intervalSeconds: 60, auditRetentionDays: undefined },
+      limits: {
+        clientPerMinute: 6000,
+        subjectPerMinute: 600,
+        resourcePerMinute: null,
+        statusPerMinute: 60_000,
+        failedAuthenticationsPerMinute: 60,
+        requestsUnderWayMax: 1000,
+      },
       logLevel: 'info',
       nodeName: 'node-7',
       demoRefusedBecause: undefined,
@@ -78,6 +88,19 @@ describe('defaults', () => {
       'defaults issuer: is required; fix: set it to the URL that clients reach, such as https://sts.example.com',
     ]);
   });
+});
+
+test('no limit is written null, in the file and in a variable; 0 is refused and told so', () => {
+  const env = { CAMBIST_LIMITS_SUBJECT_PER_MINUTE: 'null', CAMBIST_LIMITS_RESOURCE_PER_MINUTE: '20' };
+  expect(settings({ yaml: 'limits: { client_per_minute: null }', env }).limits).toMatchObject({
+    clientPerMinute: null,
+    subjectPerMinute: null,
+    resourcePerMinute: 20,
+  });
+  expect(faults({ yaml: 'limits: { client_per_minute: 0, requests_under_way_max: many }' })).toEqual([
+    'cambist.yaml:1:30 limits.client_per_minute: must be at least 1 (got 0); fix: give requests per minute of one client at the token endpoint, over all nodes; null = no limit',
+    'cambist.yaml:1:57 limits.requests_under_way_max: must be a number (got "many"); fix: write a number (Most requests that one node works on at a time; what comes beyond is answered 503)',
+  ]);
 });
 
 describe('faults', () => {
@@ -361,6 +384,48 @@ describe('key_encryption_key', () => {
       expect(shown.join()).not.toContain(KEY);
     },
   );
+});
+
+describe('previous_key_encryption_keys', () => {
+  const OTHER = Buffer.from(Array.from({ length: 32 }, (_, index) => 255 - index * 3)).toString('base64');
+  const files = { '/etc/cambist/old': `${KEY}\n`, '/srv/old': KEY, '/srv/older': OTHER };
+  const bytes = (text: string) => new Uint8Array(Buffer.from(text, 'base64'));
+
+  test('is a list in the file, each entry through a file or a variable', () => {
+    const yaml = `previous_key_encryption_keys: ['file:old', '\${OTHER}']`;
+    expect(settings({ yaml, files, env: { OTHER } }).previousKeyEncryptionKeys).toEqual([bytes(KEY), bytes(OTHER)]);
+  });
+
+  test('has commas between its entries in the environment', () => {
+    const env = { CAMBIST_PREVIOUS_KEY_ENCRYPTION_KEYS: `file:old, file:older,${KEY}` };
+    expect(settings({ env, files }).previousKeyEncryptionKeys).toEqual([bytes(KEY), bytes(OTHER), bytes(KEY)]);
+  });
+
+  test('an entry that is no key or cannot be read is refused, and never shown (R23)', () => {
+    const wrong = faults({ env: { CAMBIST_PREVIOUS_KEY_ENCRYPTION_KEYS: `${KEY},secret-pass-phrase` } });
+    expect(wrong).toHaveLength(1);
+    expect(wrong[0]).toMatch(/^environment CAMBIST_PREVIOUS_KEY_ENCRYPTION_KEYS: entry 2 must be 32 bytes/);
+    expect(wrong[0]).not.toContain('secret-pass-phrase');
+    const missing = faults({ yaml: `previous_key_encryption_keys: ['file:gone']` });
+    expect(missing).toHaveLength(1);
+    expect(missing[0]).toContain('/etc/cambist/gone cannot be read: ENOENT');
+  });
+
+  test('an entry in plain text in the file is refused and not shown (R23)', () => {
+    const shown = faults({ yaml: `previous_key_encryption_keys: ['file:old', '${KEY}']`, files });
+    expect(shown).toHaveLength(1);
+    expect(shown[0]).toMatch(/^cambist.yaml:1:\d+ previous_key_encryption_keys\[1\]: must not stand in the file/);
+    expect(shown[0]).not.toContain(KEY);
+  });
+});
+
+test('keys: a key is published for less time than the one before it signs, and never for less than verifiers cache', () => {
+  const keys = (ahead: number, after: number) =>
+    faults({ yaml: `keys: { publish_ahead_seconds: ${ahead}, rotate_after_seconds: ${after} }` });
+  expect(keys(3599, 3600)).toEqual(['(no fault)']);
+  expect(keys(3600, 3600)[0]).toMatch(/keys.publish_ahead_seconds: must be less than keys.rotate_after_seconds/);
+  expect(keys(599, 3600)[0]).toMatch(/keys.publish_ahead_seconds: .*600/);
+  expect(keys(600, 3599)[0]).toMatch(/keys.rotate_after_seconds: .*3600/);
 });
 
 test('R23: a database URL that is wrong is not shown, for its password', () => {

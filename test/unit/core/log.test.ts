@@ -106,6 +106,9 @@ describe('R23 errors as libraries throw them', () => {
       },
     });
     expect(line['err'].stack).toContain('log.test.ts');
+    const frame = 'Error: x\n    at f (file:///app/node_modules/@scope/package/index.js:1:2)';
+    const foreign = Object.assign(new Error('x'), { stack: frame });
+    expect(logged((logger) => logger.error(foreign)).line['err'].stack).toBe(frame);
   });
 });
 

@@ -1,0 +1,73 @@
+/**
+ * Everything that `cambist doctor` can find out with a database that answers: run by the command itself over a database
+ * that it opened, or by an embedded server for a command that asks it.
+ */
+import type { Clock } from '../../core/clock.ts';
+import type { Logger } from '../../core/log.ts';
+import { createFetcher } from '../../net/fetcher.ts';
+import { KINDS } from '../../objects/kinds.ts';
+import type { Kind, StoredObject } from '../../objects/kinds.ts';
+import { countSecrets } from '../../store/examination.ts';
+import { createObjectStore } from '../../store/objects.ts';
+import type { ObjectStore } from '../../store/objects.ts';
+import { createSigningKeys } from '../../store/signing-keys.ts';
+import { databaseChecks, findVersionFault } from './database-checks.ts';
+import type { DatabaseCheckParts } from './database-checks.ts';
+import { failed, runChecks } from './findings.ts';
+import type { Finding } from './findings.ts';
+import { keyChecks } from './key-checks.ts';
+import type { KeyCheckParts } from './key-checks.ts';
+import { objectChecks } from './object-checks.ts';
+import type { Registered } from './object-checks.ts';
+
+export interface ExamineParts extends DatabaseCheckParts, Pick<KeyCheckParts, 'keyTimes'> {
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly demoRefusedBecause: string | undefined;
+}
+
+const PAGE_OBJECTS = 1000;
+/** Of one kind; beyond them only the database is looked at. */
+const OBJECTS_MAX = 10_000;
+
+/** Runs every check; changes nothing. `onDone` is told how many are done. */
+export async function examine(parts: ExamineParts, onDone?: (done: number, of: number) => void): Promise<Finding[]> {
+  const { database, clock, logger } = parts;
+  const fault = await findVersionFault(parts);
+  if (fault !== undefined) return [{ noun: 'database', name: 'version', ...fault }];
+  const fetcher = createFetcher({ clock, logger });
+  try {
+    const registered = await listEverything(createObjectStore(database));
+    const listKeys = () => createSigningKeys(database).list();
+    const checks = [
+      ...databaseChecks(parts),
+      ...keyChecks({ listKeys, keyTimes: parts.keyTimes }),
+      ...objectChecks({ ...parts, fetcher, registered, secrets: await countSecrets(database) }),
+    ];
+    return await runChecks(checks, undefined, onDone);
+  } finally {
+    await fetcher.close();
+  }
+}
+
+/** What is said when the database cannot be had at all. */
+export function databaseUnreachable(message: string, fix: string): Finding {
+  return { noun: 'database', name: 'connection', ...failed(message, fix) };
+}
+
+async function listEverything(store: ObjectStore): Promise<Registered> {
+  const kinds = Object.keys(KINDS) as Kind[];
+  const lists = await Promise.all(kinds.map(async (kind) => [kind, await listKind(store, kind)] as const));
+  return Object.fromEntries(lists) as unknown as Registered;
+}
+
+async function listKind(store: ObjectStore, kind: Kind): Promise<StoredObject[]> {
+  const found: StoredObject[] = [];
+  while (found.length < OBJECTS_MAX) {
+    const after = found.at(-1)?.name;
+    const page = await store.list(kind, { limit: PAGE_OBJECTS, ...(after === undefined ? {} : { after }) });
+    found.push(...page);
+    if (page.length < PAGE_OBJECTS) break;
+  }
+  return found;
+}

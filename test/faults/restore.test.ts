@@ -1,0 +1,197 @@
+/**
+ * Back to a backup, with a real PostgreSQL: what was signed, used up or revoked around the backup must not come back to
+ * life, and whoever comes again must be served.
+ */
+import { randomUUID } from 'node:crypto';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createLocalJWKSet, exportJWK, generateKeyPair, jwtVerify, SignJWT } from 'jose';
+import type { CryptoKey, JSONWebKeySet } from 'jose';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { systemClock } from '../../src/core/clock.ts';
+import { createLogger } from '../../src/core/log.ts';
+import { createBareRecords } from '../../src/exchange/bare-records.ts';
+import { takeBackup } from '../../src/store/backup.ts';
+import type { Database } from '../../src/store/database.ts';
+import { createEnvelope } from '../../src/store/envelope.ts';
+import { openDatabase, openOwner } from '../../src/store/open.ts';
+import { restoreBackup } from '../../src/store/restore.ts';
+import type { RestoreSummary } from '../../src/store/restore.ts';
+import { startCambist, TEST_KEY } from '../support/cambist.ts';
+import type { TestCambist } from '../support/cambist.ts';
+import { startPostgres, withPostgres } from '../support/databases.ts';
+import type { PostgresCluster } from '../support/databases.ts';
+import { postForm } from '../support/token-client.ts';
+import type { TokenAnswer } from '../support/token-client.ts';
+
+const CORP = 'https://corp.test';
+const NOTES = 'https://notes.test/mcp';
+const KID = 'key-of-the-test';
+const objects = (jwk: unknown) => `
+issuers:
+  - {name: corp, issuer: '${CORP}', jwks: {keys: [${JSON.stringify(jwk)}]}, algorithms: [ES256]}
+clients:
+  - {id: agent, auth: [client_secret_basic]}
+  - {id: signer, auth: [private_key_jwt], jwks: {keys: [${JSON.stringify(jwk)}]}, algorithms: [ES256]}
+  - {id: notes-server, auth: [client_secret_basic]}
+resources: [{name: notes, uri: '${NOTES}', scopes: {read: Read}, default_scopes: [read], served_by: [notes-server]}]
+policies:
+  - id: all
+    cedar: |
+      permit (principal, action == Action::"access", resource in Resource::"${NOTES}");
+      permit (principal == Client::"agent", action == Action::"act", resource in Resource::"${NOTES}");
+`;
+const silent = createLogger('silent');
+const EXCHANGE = 'urn:ietf:params:oauth:grant-type:token-exchange';
+const TYPE = 'urn:ietf:params:oauth:token-type:';
+/** The restored node runs a little later than the restore: what was issued in its first seconds is refused too. */
+const LATER_MS = 30_000;
+
+withPostgres('a restore', () => {
+  let cluster: PostgresCluster;
+  let folder: string;
+  let signingKey: CryptoKey;
+  let database: Database;
+  let cambist: TestCambist;
+  let summary: RestoreSummary;
+  /** What was valid before the restore. */
+  const old = { issuedBefore: '', revokedSince: '', issuedSince: '', assertionUsedSince: '', signIn: '' };
+
+  const open = () =>
+    openDatabase({ source: { engine: 'postgresql', url: cluster.url }, migrate: true, logger: silent });
+  const sign = (claims: Readonly<Record<string, unknown>>, nowMs = Date.now()) =>
+    new SignJWT({ jti: randomUUID(), ...claims })
+      .setProtectedHeader({ alg: 'ES256', kid: KID, typ: 'JWT' })
+      .setIssuedAt(Math.floor(nowMs / 1000))
+      .setExpirationTime(Math.floor(nowMs / 1000) + 300)
+      .sign(signingKey);
+  const assertionOf = (nowMs?: number) => sign({ iss: 'signer', sub: 'signer', aud: cambist.issuer }, nowMs);
+  const signInOf = (nowMs?: number) => sign({ iss: CORP, sub: 'alice', aud: cambist.issuer }, nowMs);
+
+  const bySecret = () =>
+    cambist.token(
+      { grant_type: 'client_credentials', resource: NOTES },
+      { basic: ['agent', cambist.secretOf('agent')] },
+    );
+  const byAssertion = (assertion: string) =>
+    cambist.token({
+      grant_type: 'client_credentials',
+      resource: NOTES,
+      client_assertion_type: 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer',
+      client_assertion: assertion,
+    });
+  const exchange = (subjectToken: string, type: string) =>
+    cambist.token(
+      { grant_type: EXCHANGE, resource: NOTES, subject_token: subjectToken, subject_token_type: TYPE + type },
+      { basic: ['agent', cambist.secretOf('agent')] },
+    );
+  const isActive = async (token: string) =>
+    (
+      await postForm(
+        `${cambist.url}/oauth2/introspect`,
+        { token },
+        { basic: ['notes-server', cambist.secretOf('notes-server')] },
+      )
+    ).body.active;
+  const tokenOf = ({ status, text, body }: TokenAnswer): string => {
+    expect(status, text).toBe(200);
+    return body.access_token;
+  };
+
+  beforeAll(async () => {
+    folder = mkdtempSync(join(tmpdir(), 'cambist-restore-'));
+    cluster = await startPostgres();
+    const pair = await generateKeyPair('ES256');
+    signingKey = pair.privateKey;
+    const jwk = { ...(await exportJWK(pair.publicKey)), kid: KID, alg: 'ES256', use: 'sig' };
+    database = await open();
+    cambist = await startCambist({ objects: objects(jwk), database });
+    const envelope = createEnvelope(TEST_KEY);
+    const file = join(folder, 'backup');
+
+    old.issuedBefore = tokenOf(await bySecret());
+    old.revokedSince = tokenOf(await bySecret());
+    old.signIn = await signInOf();
+    tokenOf(await exchange(old.signIn, 'id_token'));
+    await takeBackup(database, envelope, file);
+    old.issuedSince = tokenOf(await bySecret());
+    old.assertionUsedSince = await assertionOf();
+    tokenOf(await byAssertion(old.assertionUsedSince));
+    const revoked = await postForm(
+      `${cambist.url}/oauth2/revoke`,
+      { token: old.revokedSince },
+      { basic: ['agent', cambist.secretOf('agent')] },
+    );
+    expect(revoked.status).toBe(200);
+    expect(await isActive(old.issuedBefore)).toBe(true);
+    expect(await isActive(old.issuedSince)).toBe(true);
+
+    await cambist.stop();
+    await database.close();
+    const owner = await openOwner({ source: { engine: 'postgresql', url: cluster.url }, logger: silent });
+    summary = await restoreBackup(owner, {
+      file,
+      envelope,
+      replace: true,
+      author: 'local:test',
+      recordOf: (change) => createBareRecords('restorer', systemClock).changed(change, () => []),
+    });
+    await owner.close();
+
+    database = await open();
+    const clock = { nowMs: () => Date.now() + LATER_MS };
+    cambist = await startCambist({ objects: '', database, joins: cambist, settings: { clock } });
+  }, 120_000);
+  afterAll(async () => {
+    await cambist.stop();
+    await database.close();
+    await cluster.stop();
+    rmSync(folder, { recursive: true, force: true });
+  });
+
+  test('a client assertion that was used after the backup, whose mark is gone with it, is not accepted again (R5)', async () => {
+    expect(await database.query('SELECT FROM replay_mark')).toEqual([]);
+    const { status, body } = await byAssertion(old.assertionUsedSince);
+    expect({ status, error: body.error }).toEqual({ status: 401, error: 'invalid_client' });
+  });
+
+  test.each(['issuedBefore', 'revokedSince', 'issuedSince'] as const)('a token of ours (%s) is dead', async (which) => {
+    expect(await isActive(old[which])).toBe(false);
+    const { status, body } = await exchange(old[which], 'access_token');
+    expect({ status, error: body.error }).toEqual({ status: 400, error: 'invalid_request' });
+  });
+
+  test('a sign-in from before the restore is refused: what was revoked of it is not known any more', async () => {
+    const { status, body } = await exchange(old.signIn, 'id_token');
+    expect({ status, error: body.error }).toEqual({ status: 400, error: 'invalid_request' });
+  });
+
+  test('whoever comes again is served: by secret, by a new assertion, by a new sign-in', async () => {
+    const later = Date.now() + LATER_MS;
+    const token = tokenOf(await bySecret());
+    expect(await isActive(token)).toBe(true);
+    tokenOf(await byAssertion(await assertionOf(later)));
+    tokenOf(await exchange(await signInOf(later), 'id_token'));
+  });
+
+  test('the keys of the backup still verify what was signed before it', async () => {
+    const jwks = (await (await fetch(`${cambist.url}/oauth2/jwks`)).json()) as JSONWebKeySet;
+    const { payload } = await jwtVerify(old.issuedBefore, createLocalJWKSet(jwks));
+    expect(payload.client_id).toBe('agent');
+  });
+
+  test('the records from before are there, and one that says what was restored, in the new epoch', async () => {
+    const rows = await database.query<any>(
+      `SELECT kind, epoch, convert_from(canonical, 'UTF8') AS text FROM audit_record ORDER BY recorded_at, id`,
+    );
+    expect(rows.filter(({ kind, epoch }: any) => kind === 'issued' && epoch === 1)).toHaveLength(3);
+    const restored = rows.filter(({ text }: any) => text.includes('"restored"'));
+    expect(restored).toHaveLength(1);
+    expect(restored[0].epoch).toBe(summary.epoch);
+    expect(JSON.parse(restored[0].text).change).toMatchObject({
+      author: 'local:test',
+      restored: { epoch: 2, from: summary.taken_at },
+    });
+  });
+});
