@@ -117,7 +117,10 @@ export interface OperationsParts {
   readonly prepareChange: PrepareChange;
   readonly keys: Omit<KeyOperationsParts, 'author'>;
   readonly upkeep: UpkeepParts;
-  readonly revocation: Pick<RevocationOperationsParts, 'isIssued' | 'keyState' | 'inForce' | 'prepareChange' | 'commitRevocation'>;
+  readonly revocation: Pick<
+    RevocationOperationsParts,
+    'isIssued' | 'keyState' | 'inForce' | 'prepareChange' | 'commitRevocation'
+  >;
   readonly ownIssuer: string;
   readonly demoRefusedBecause: string | undefined;
   /** Who changes things, for history and records: `local:alice`. */

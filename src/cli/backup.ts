@@ -100,7 +100,7 @@ Examples:
       context.print(command, summary, () =>
         [
           `Restored ${count(rows, 'row')} as of ${summary.taken_at}; this is epoch ${summary.epoch}.`,
-          `Refused from now on: every token and assertion issued up to ${until}.`,
+          `Refused from now on: every token and assertion issued up to ${until}; new ones are issued after that.`,
           `What was changed after ${summary.taken_at} is gone. Before you start a node, or at once after it:`,
           '  objects      cambist apply your files again; disable again who was disabled since',
           '  secrets      cambist client secret list ID: those that were retired since are valid again',

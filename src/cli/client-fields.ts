@@ -2,7 +2,7 @@
  * The fields of a client that people type.
  */
 import { CliFailure, EXIT } from './failure.ts';
-import { jwksOf } from './object-flags.ts';
+import { jwksOf, numberOf } from './object-flags.ts';
 import type { FieldFlag } from './object-flags.ts';
 
 export const CLIENT_FIELDS: readonly FieldFlag[] = [
@@ -22,6 +22,13 @@ export const CLIENT_FIELDS: readonly FieldFlag[] = [
   },
   { flags: '--name <text>', description: 'name for people', field: 'name', shape: 'one' },
   { flags: '--description <text>', description: 'what it is', field: 'description', shape: 'one' },
+  {
+    flags: '--requests-per-minute <n>',
+    description: 'most requests per minute, over all nodes',
+    field: 'requests_per_minute',
+    shape: 'one',
+    read: numberOf,
+  },
   { flags: '--group <name>', description: 'a group for policies', field: 'groups', shape: 'list' },
   {
     flags: '--jwks-file <file>',

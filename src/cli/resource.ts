@@ -69,6 +69,13 @@ const FIELDS: readonly FieldFlag[] = [
     read: numberOf,
   },
   {
+    flags: '--requests-per-minute <n>',
+    description: 'most requests for it per minute, over all nodes',
+    field: 'requests_per_minute',
+    shape: 'one',
+    read: numberOf,
+  },
+  {
     flags: '--signing-algorithm <alg>',
     description: 'of its tokens (default: ES256)',
     field: 'signing_algorithm',

@@ -26,7 +26,11 @@ export function createLogger(level: string, destination: DestinationStream = pin
     destination,
   );
   // Pino formats the bindings of a child before any hook. Children inherit this one.
-  const original = Reflect.get(logger, 'child') as unknown as (this: Logger, bindings: object, options?: object) => Logger;
+  const original = Reflect.get(logger, 'child') as unknown as (
+    this: Logger,
+    bindings: object,
+    options?: object,
+  ) => Logger;
   const child = function (this: Logger, bindings: object, options?: object) {
     return original.call(this, loggable(bindings) as object, options);
   };

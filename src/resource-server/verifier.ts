@@ -25,6 +25,7 @@ import { reject, rejectFault } from './rejection.ts';
 import type { Rejection } from './rejection.ts';
 import { RemoteFailure } from './remote.ts';
 import { createRevocations } from './revocations.ts';
+import type { Revocations } from './revocations.ts';
 
 /** What Cambist signs access tokens with. */
 const ALGORITHMS = ['ES256', 'RS256'] as const;
@@ -147,30 +148,7 @@ export function createVerifier(options: VerifierOptions): Verifier {
       const lacking = scopes.find((scope) => !own.scopes.includes(scope));
       return lacking === undefined ? accessOf(own, { issuer, resource }) : reject('insufficient_scope', lacking);
     },
-    async ready(given) {
-      // Polls alone keep no process alive; one that waits for them must live on.
-      const alive = setInterval(() => undefined, 60_000);
-      const stopped = AbortSignal.any([signal, ...(given === undefined ? [] : [given])]);
-      const aborted = new Promise<void>((resolve) => {
-        if (stopped.aborted) resolve();
-        stopped.addEventListener(
-          'abort',
-          () => {
-            resolve();
-          },
-          { once: true },
-        );
-      });
-      try {
-        while (revocations.current() === undefined) {
-          if (signal.aborted) throw new Error('the verifier is closed');
-          given?.throwIfAborted();
-          await Promise.race([revocations.afterPoll(), aborted]);
-        }
-      } finally {
-        clearInterval(alive);
-      }
-    },
+    ready: (given) => untilCurrent(revocations, signal, given),
     state: () => ({
       ready: revocations.current() !== undefined,
       revocationsAgeSeconds: revocations.ageSeconds(),
@@ -181,6 +159,29 @@ export function createVerifier(options: VerifierOptions): Verifier {
       revocations.close();
     },
   };
+}
+
+/** Resolves when there is a document to judge by; rejects when the verifier is closed or `given` aborts. */
+async function untilCurrent(revocations: Revocations, closed: AbortSignal, given?: AbortSignal): Promise<void> {
+  const stopped = AbortSignal.any([closed, ...(given === undefined ? [] : [given])]);
+  const aborted = new Promise<void>((resolve) => {
+    const onAbort = () => {
+      resolve();
+    };
+    if (stopped.aborted) onAbort();
+    else stopped.addEventListener('abort', onAbort, { once: true });
+  });
+  // Polls alone keep no process alive; one that waits for them must live on.
+  const alive = setInterval(() => undefined, 60_000);
+  try {
+    while (revocations.current() === undefined) {
+      if (closed.aborted) throw new Error('the verifier is closed');
+      given?.throwIfAborted();
+      await Promise.race([revocations.afterPoll(), aborted]);
+    }
+  } finally {
+    clearInterval(alive);
+  }
 }
 
 function accessOf(own: OwnToken, { issuer, resource }: { issuer: string; resource: string }): VerifiedAccess {

@@ -4,7 +4,6 @@
  * key-encryption key is not in it. The file is born readable by its owner only, and never in the place of another.
  */
 import { createHash } from 'node:crypto';
-import { once } from 'node:events';
 import { createWriteStream } from 'node:fs';
 import { link, open, rm } from 'node:fs/promises';
 import { finished } from 'node:stream/promises';
@@ -90,19 +89,29 @@ async function createWriter(partial: string, file: string) {
   written.catch(() => undefined);
   const hash = createHash('sha256');
   let failure: Error | undefined;
+  /** Lets the one writer that waits go on: there is room again, or there never will be. */
+  let goOn: () => void = () => undefined;
+  gzip.on('drain', () => {
+    goOn();
+  });
   for (const stream of [gzip, sink])
     stream.on('error', (error: Error) => {
       failure ??= error;
+      goOn();
     });
+  const check = () => {
+    if (failure !== undefined) throw writeFailure(failure, file);
+  };
 
   return {
     async write(text: string): Promise<void> {
-      if (failure !== undefined) throw writeFailure(failure, file);
+      check();
       hash.update(text);
       if (gzip.write(text)) return;
-      await Promise.race([once(gzip, 'drain'), once(sink, 'close')]).catch((error: unknown) => {
-        throw writeFailure(error, file);
+      await new Promise<void>((resolve) => {
+        goOn = resolve;
       });
+      check();
     },
     digest: () => hash.copy().digest(),
     async finish(): Promise<void> {

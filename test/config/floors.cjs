@@ -19,7 +19,8 @@ const open = {
   compose: ['service', 'main'],
   service: ['main'],
 };
-const room = (name) => (['main', 'compose', 'service', 'instruments'].includes(name) ? `^src/${name}\\.ts$` : `^src/${name}/`);
+const room = (name) =>
+  ['main', 'compose', 'service', 'instruments'].includes(name) ? `^src/${name}\\.ts$` : `^src/${name}/`;
 
 const forbidden = [{ name: 'no-cycles', severity: 'error', from: {}, to: { circular: true } }];
 floors.forEach((rooms, floor) => {

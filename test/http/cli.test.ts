@@ -18,7 +18,7 @@ import type { OidcIssuer } from '../support/oidc-issuer.ts';
 import { COMPANY } from '../unit/admin/memory-store.ts';
 
 const COMMAND = fileURLToPath(new URL('../../dist/src/main.js', import.meta.url));
-const TIMEOUT_MS = 120_000;
+const TIMEOUT_MS = 240_000;
 const NOTES = 'https://notes.example.com/mcp';
 
 interface Ran {

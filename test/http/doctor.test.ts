@@ -390,6 +390,8 @@ describe('as a process', () => {
     await expect(first.command('restore', '--in', file)).rejects.toMatchObject({
       stderr: expect.stringMatching(/not empty/),
     });
+    // Nobody is at a terminal here.
+    await expect(first.command('restore', '--in', file, '--replace')).rejects.toMatchObject({ code: 2 });
     expect(JSON.parse(await first.command('restore', '--json', '--in', file, '--replace', '--yes'))).toMatchObject({
       epoch: 2,
     });

@@ -170,8 +170,9 @@ describe.each(ENDPOINTS)('the caller of /oauth2/%s', (endpoint) => {
         detail: { parameter: 'token' },
       });
     const response = await fetch(`${url}?token=x`);
-    const answer = { ...response, status: response.status, headers: response.headers, text: await response.text() };
-    expectErrorForm({ ...answer, body: JSON.parse(answer.text) }, 405, 'invalid_request');
+    const { status, headers } = response;
+    const text = await response.text();
+    expectErrorForm({ status, headers, text, body: JSON.parse(text) }, 405, 'invalid_request');
     expect(response.headers.get('allow')).toBe('POST');
     const large = await postForm(url, { token: 'x'.repeat(40_000) }, { basic });
     expectErrorForm(large, 413, 'invalid_request');

@@ -119,13 +119,13 @@ describe('one aim', () => {
     const token = await tokenFor(company);
     const { kid } = headerOf(token);
     const refused = await company.operations.revoke({ by: 'key', value: kid });
-    expect(refused).toMatchObject({ ok: false, problem: { message: expect.stringContaining('cambist keys taint') } });
+    expect(refused).toMatchObject({ ok: false, problem: { title: expect.stringContaining('cambist keys taint') } });
     expectActive(await company.introspect(token));
-    await database.query(
-      "INSERT INTO revocation (kind, value, expires_at, record_id) VALUES ('key', $1, now() + interval '1 hour', gen_random_uuid())",
-      [kid],
-      { name: 'test-key' },
-    );
+    const { service } = company.cambist;
+    const record = (await service.prepareChange([]))({});
+    await service.revocationParts.commitRevocation(record, [
+      { kind: 'key', value: kid, issuedUntil: null, lifetimeSeconds: 300 },
+    ]);
     expectInactive(await company.introspect(token));
   });
 
@@ -306,9 +306,7 @@ describe('what proves who somebody is', () => {
     const mint = () =>
       company.once.mint({ sub: 'grace', aud: company.cambist.issuer, groups: ['staff'], iat: undefined });
     const form = async () => ({ subject_token: await mint(), subject_token_type: `${TYPE}jwt`, resource: NOTES });
-    const answer = await company.exchange(await form());
-    // Where iat is required it cannot come that far.
-    if (answer.status !== 200) return;
+    expectGranted(await company.exchange(await form()));
     await revoke({ by: 'issuer', value: 'once' });
     company.holdClock(later());
     expect((await company.exchange(await form())).body.error).toBe('invalid_request');

@@ -72,5 +72,5 @@ export async function readDocument({ url, issuer }: Pick<TestCambist, 'url' | 'i
     algorithms: ['ES256'],
     requiredClaims: ['iat', 'exp'],
   });
-  return payload as unknown as RevocationClaims;
+  return payload;
 }

@@ -49,7 +49,7 @@ describe('add', () => {
       'issuer add ci --issuer https://ci.example.com --token-type jwt --audience "a=b=planner,notes-server" --groups-claim g --email-claim m --require repository=x/y --subject-claim tid --subject-claim oid --single-use --max-lifetime-seconds 600 --client planner',
       'client add keyed --auth private_key_jwt --jwks-file jwks.json',
       'client add pod --auth workload_identity --identity corp:system:serviceaccount:ci:pod',
-      'resource add mail --uri https://mail.example.com/mcp --scope "mail:read=Read = look at mail" --scope mail:send=Send --default-scope mail:read --served-by files-server --calls "files needs=mail:read gives=files:read" --lifetime-seconds 60 --signing-algorithm RS256 --alias https://mail.example.com',
+      'resource add mail --uri https://mail.example.com/mcp --scope "mail:read=Read = look at mail" --scope mail:send=Send --default-scope mail:read --served-by files-server --calls "files needs=mail:read gives=files:read" --lifetime-seconds 60 --requests-per-minute 90 --signing-algorithm RS256 --alias https://mail.example.com',
       'role add auditor --group corp:audit',
       'subject add corp:urn:bob --role staff --disabled',
       'policy add nothing --cedar-file p.cedar --description "Stop"',
@@ -72,6 +72,7 @@ describe('add', () => {
       scopes: { 'mail:read': 'Read = look at mail', 'mail:send': 'Send' },
       calls: [{ resource: 'files', needs: ['mail:read'], gives: ['files:read'] }],
       lifetime_seconds: 60,
+      requests_per_minute: 90,
       signing_algorithm: 'RS256',
     });
     expect(bench.store.objects.get('subject corp:urn:bob')).toMatchObject({
