@@ -115,7 +115,6 @@ export interface ServiceParts {
   readonly clockSkewLimitMs?: number;
 }
 
-
 export interface Service {
   /** Fetches the keys of trusted issuers before they are needed; what cannot be had is logged. Never throws. */
   fetchAhead(): Promise<void>;

@@ -127,7 +127,16 @@ function upkeepOf(settings: Settings, database: Database, key: Uint8Array, logge
   return {
     takeBackup: (file) => takeBackup(database, envelope, file),
     examine: () =>
-      examine({ database, envelope, clock: systemClock, logger, clockSkewLimitMs, keyTimes, demoRefusedBecause, poolMax }),
+      examine({
+        database,
+        envelope,
+        clock: systemClock,
+        logger,
+        clockSkewLimitMs,
+        keyTimes,
+        demoRefusedBecause,
+        poolMax,
+      }),
   };
 }
 

@@ -213,7 +213,10 @@ async function prepare(
     mutations.push(disabled === undefined ? put : { ...put, disabled });
   }
   const removed = remove.map(({ kind, name }) => ({ kind, name }));
-  return { plan: { stateVersion: reader.state.version, create, update, unchanged, remove: removed, warnings }, mutations };
+  return {
+    plan: { stateVersion: reader.state.version, create, update, unchanged, remove: removed, warnings },
+    mutations,
+  };
 }
 
 /** A stored spec with the defaults of today: a field that is newer than the object is not a change. */

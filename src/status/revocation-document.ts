@@ -118,7 +118,8 @@ async function predicatesOf({ kind, spec }: SwitchedOff, registry: Registry): Pr
         issuer === undefined ? [] : issValues(issuer.spec).map((iss) => principalDigest({ issuer: iss, sub }));
       return [...all('subject', digests), ...all('actor', digests)];
     }
-    default:
+    case 'policy':
+    case 'role':
       return [];
   }
 }

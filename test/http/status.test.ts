@@ -42,7 +42,9 @@ afterAll(async () => {
 });
 
 const ask = (path: string, client: string, form: Record<string, string>) =>
-  postForm(`${cambist.url}${path}`, form, { headers: { authorization: basicHeader(client, cambist.secretOf(client)) } });
+  postForm(`${cambist.url}${path}`, form, {
+    headers: { authorization: basicHeader(client, cambist.secretOf(client)) },
+  });
 
 async function exchanged(): Promise<string> {
   const answer = await ask('/oauth2/token', 'agent', {

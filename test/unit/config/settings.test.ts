@@ -231,7 +231,9 @@ describe('listeners', () => {
   });
 
   test('one port on two addresses, or none given, is not', () => {
-    expect(settings({ yaml: 'listen: { port: 8081 }\nadmin_listen: { host: 127.0.0.2 }' }).adminListen?.port).toBe(8081);
+    expect(settings({ yaml: 'listen: { port: 8081 }\nadmin_listen: { host: 127.0.0.2 }' }).adminListen?.port).toBe(
+      8081,
+    );
     const both = 'issuer: http://127.0.0.1:9\nlisten: { port: 0 }\nadmin_listen: { port: 0 }';
     expect(settings({ yaml: both }).adminListen?.port).toBe(0);
   });
