@@ -97,5 +97,16 @@ const parts: CliParts = {
   },
 };
 
-if (process.argv[1] !== undefined && realpathSync(process.argv[1]) === fileURLToPath(import.meta.url))
+/** Whoever read our output has had enough (`| head`): that is no fault. */
+function endWithReader(): void {
+  for (const stream of [process.stdout, process.stderr])
+    stream.on('error', (error: NodeJS.ErrnoException) => {
+      if (error.code !== 'EPIPE') throw error;
+      process.exit();
+    });
+}
+
+if (process.argv[1] !== undefined && realpathSync(process.argv[1]) === fileURLToPath(import.meta.url)) {
+  endWithReader();
   process.exitCode = await runCli(process.argv.slice(2), parts);
+}

@@ -15,6 +15,7 @@ import type { Database, Queryable } from './database.ts';
 import type { Envelope } from './envelope.ts';
 import { planMigrations } from './migrate.ts';
 import { REVOCATION_LIFETIME_SECONDS } from './revocations.ts';
+import { KEY_REVOKED_SECONDS, RETIRED_PUBLISHED_SECONDS } from './signing-keys.ts';
 
 export interface RestoreOptions {
   readonly file: string;
@@ -157,6 +158,25 @@ async function fill(q: Queryable, verified: BackupContent, options: RestoreOptio
     throw new BackupRefused(`${options.file} changed while it was read: nothing was restored`);
 }
 
+/**
+ * A key that was tainted after the backup must not sign again, and nobody knows which: none of them does. They are
+ * published for as long as any retired key, but what they signed is revoked by `kid`; a node makes new ones when it starts.
+ */
+async function retireKeys(q: Queryable, recordId: string): Promise<void> {
+  await q.query(
+    `UPDATE signing_key SET state = 'retired', sealed_private = NULL, ahead_seconds = NULL,
+       retire_at = clock_timestamp() + make_interval(secs => $1) WHERE state IN ('next', 'active')`,
+    [RETIRED_PUBLISHED_SECONDS],
+  );
+  await q.query(
+    `INSERT INTO revocation (kind, value, issued_until, expires_at, record_id)
+     SELECT 'key', kid, NULL, clock_timestamp() + make_interval(secs => $1), $2 FROM signing_key
+     WHERE purpose = 'access-token'
+     ON CONFLICT (kind, value) DO UPDATE SET issued_until = NULL, expires_at = excluded.expires_at`,
+    [KEY_REVOKED_SECONDS, recordId],
+  );
+}
+
 /** Raises what must only grow, kills everything from before this moment, and writes the record of it. */
 async function finish(
   q: Queryable,
@@ -178,6 +198,7 @@ async function finish(
     [REVOCATION_LIFETIME_SECONDS, record.id, AHEAD_SECONDS],
   );
   if (revoked === undefined) throw new Error('the revocation of a restore was not written');
+  await retireKeys(q, record.id);
   await q.query(
     `UPDATE state SET version = greatest(version, $1) + 1, revocations = greatest(revocations, $2) + 1,
        keys = greatest(keys, $3) + 1, revoked_until = (SELECT max(expires_at) FROM revocation)`,

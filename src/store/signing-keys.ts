@@ -16,7 +16,7 @@ export const ACTIVATION_FLOOR_SECONDS = 5;
 /** Longest life of a token (900 s), clocks of nodes that differ (60 s), requests in flight at the change (120 s). */
 export const RETIRED_PUBLISHED_SECONDS = 1080;
 /** Whoever has the key can sign on: the longest that a verifier keeps a JWKS that it cannot renew (24 h), and an hour. */
-const KEY_REVOKED_SECONDS = 90_000;
+export const KEY_REVOKED_SECONDS = 90_000;
 /** Verifiers refuse a JWKS of more than 20 keys; a taint must always find room for a replacement. */
 const PUBLISHED_MAX = 16;
 

@@ -6,7 +6,15 @@ import { randomUUID } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createLocalJWKSet, exportJWK, generateKeyPair, jwtVerify, SignJWT } from 'jose';
+import {
+  createLocalJWKSet,
+  exportJWK,
+  generateKeyPair,
+  jwtVerify,
+  SignJWT,
+  decodeJwt,
+  decodeProtectedHeader,
+} from 'jose';
 import type { CryptoKey, JSONWebKeySet } from 'jose';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { systemClock } from '../../src/core/clock.ts';
@@ -175,10 +183,17 @@ withPostgres('a restore', () => {
     tokenOf(await exchange(await signInOf(later), 'id_token'));
   });
 
-  test('the keys of the backup still verify what was signed before it', async () => {
+  test('the keys of the backup still verify what was signed before it, and sign nothing more: one may have leaked since', async () => {
     const jwks = (await (await fetch(`${cambist.url}/oauth2/jwks`)).json()) as JSONWebKeySet;
-    const { payload } = await jwtVerify(old.issuedBefore, createLocalJWKSet(jwks));
+    const { payload, protectedHeader } = await jwtVerify(old.issuedBefore, createLocalJWKSet(jwks));
     expect(payload.client_id).toBe('agent');
+    const states = await database.query('SELECT state, sealed_private FROM signing_key WHERE kid = $1', [
+      protectedHeader.kid,
+    ]);
+    expect(states).toEqual([{ state: 'retired', sealed_private: null }]);
+    expect(decodeProtectedHeader(tokenOf(await bySecret())).kid).not.toBe(protectedHeader.kid);
+    const document = await (await fetch(`${cambist.url}/oauth2/revocations`)).text();
+    expect(decodeJwt(document)['predicates']).toContainEqual({ kind: 'key', value: protectedHeader.kid });
   });
 
   test('the records from before are there, and one that says what was restored, in the new epoch', async () => {

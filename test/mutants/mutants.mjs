@@ -1639,7 +1639,7 @@ export const mutants = [
     find: 'if (requester === undefined || requester.disabled)',
     replace: 'if (requester === undefined)',
     tests: `${IN}introspection.test.ts`,
-    title: 'when the client that got it is disabled',
+    title: 'who is not in it',
   },
   {
     id: 'A4-chain-at-introspection',
@@ -1716,8 +1716,8 @@ export const mutants = [
   {
     id: 'revocation-nothing-is-born-dead',
     file: 'src/exchange/road.ts',
-    find: 'if (stillborn !== undefined) return stillborn;',
-    replace: '',
+    find: 'const stillborn = await checkStillborn(parts, factsOfGrant(grant, minting, lineageOf(facts)), registry);',
+    replace: 'const stillborn = undefined;',
     tests: `${IN}revocation-by-operator.test.ts`,
     title: 'would be born dead',
   },
@@ -1755,7 +1755,7 @@ export const mutants = [
   },
   {
     id: 'revocation-document-has-keys-of-its-own',
-    file: 'src/compose.ts',
+    file: 'src/compose/front.ts',
     find: "revocationKeys: () => ring.jwks('revocation-document'),",
     replace: "revocationKeys: () => ring.jwks('access-token'),",
     tests: `${IN}revocation-document.test.ts`,
@@ -1763,7 +1763,7 @@ export const mutants = [
   },
   {
     id: 'revocation-document-is-signed-with-them',
-    file: 'src/compose.ts',
+    file: 'src/compose/roads.ts',
     find: "signingKey: () => ring.signing('revocation-document', 'ES256'),",
     replace: "signingKey: () => ring.signing('access-token', 'ES256'),",
     tests: `${IN}revocation-document.test.ts`,

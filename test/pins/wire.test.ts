@@ -6,7 +6,8 @@ import type { ServerResponse } from 'node:http';
 import { describe, expect, it } from 'vitest';
 import { REASONS, refuse, refuseForNow, Unavailable } from '../../src/core/refusal.ts';
 import type { Reason } from '../../src/core/refusal.ts';
-import { sendFailure, sendRefusal } from '../../src/http/wire.ts';
+import { sendFailure, sendRefusal, sendStatus } from '../../src/http/wire.ts';
+import type { StatusAnswer } from '../../src/status/status-road.ts';
 
 const WIRE: Readonly<Record<Reason, readonly [status: number, error: string]>> = {
   method_not_allowed: [405, 'invalid_request'],
@@ -166,6 +167,26 @@ describe('errors on the wire (RFC 6749 §5.2, RFC 8693 §2.2.2, RFC 8707 §2)', 
   it('says which method is allowed on 405 (RFC 9110 §15.5.6), and closes what it did not read on 413', () => {
     expect(refusedAs('method_not_allowed').headers['Allow']).toBe('POST');
     expect(refusedAs('body_too_large').headers['Connection']).toBe('close');
+  });
+});
+
+describe('status answers on the wire', () => {
+  const sent = (answer: Pick<StatusAnswer, 'body' | 'refusal'>) =>
+    written((response) => {
+      sendStatus(response, { record: undefined, standings: [], ...answer }, false);
+    });
+
+  it('RFC 7662 §2.2 an introspection is its JSON, never stored; what is not active says nothing more', () => {
+    expect(sent({ body: { active: false } })).toEqual({ status: 200, headers: ALWAYS, body: '{"active":false}' });
+  });
+
+  it('RFC 7009 §2.2 a revocation is 200 with nothing in it; a refusal has the form of every refusal', () => {
+    expect(sent({})).toEqual({ status: 200, headers: ALWAYS, body: '{}' });
+    expect(sent({ refusal: refuse('token_not_own') })).toEqual({
+      status: 400,
+      headers: ALWAYS,
+      body: '{"error":"unauthorized_client","error_description":"This client may not do what it asked for."}',
+    });
   });
 });
 

@@ -3,8 +3,9 @@
  * of anything else. What it has in common with the revocation endpoint is asked of both.
  */
 import { generateKeyPairSync, randomUUID, sign } from 'node:crypto';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { createLogger } from '../../src/core/log.ts';
+import { Unavailable } from '../../src/core/refusal.ts';
 import type { Kind } from '../../src/objects/kinds.ts';
 import { openDatabase } from '../../src/store/open.ts';
 import type { Database } from '../../src/store/database.ts';
@@ -32,6 +33,8 @@ let company: Company;
 let database: Database;
 /** Names of the statements that ran, in their order. */
 let statements: string[] = [];
+/** Nothing can be written: what a full disk does (F4). */
+let isFull = false;
 
 beforeAll(async () => {
   const logger = createLogger('silent');
@@ -41,6 +44,8 @@ beforeAll(async () => {
       ...database,
       query: (text, values, options) => {
         statements.push(options?.name ?? text);
+        if (isFull && options?.name === 'commit-batch')
+          return Promise.reject(new Unavailable('database', 'could not extend file: No space left on device'));
         return database.query(text, values, options);
       },
     },
@@ -52,7 +57,7 @@ afterAll(async () => {
   await database.close();
 });
 
-/** Mail has a server of its own here, and the notes server may act for people there and in the calendar. */
+/** Mail has a server of its own here, and the client `second` reads notes as whoever it speaks for. */
 const OFFICE = `
 clients: [{ id: mail-server, auth: [client_secret_basic] }]
 resources:
@@ -62,6 +67,11 @@ resources:
     default_scopes: ['mail:read']
     audience_group: office
     served_by: [mail-server]
+policies:
+  - id: second
+    description: Its own tokens have no actor
+    cedar: |
+      permit (principal == Client::"second", action == Action::"impersonate", resource == Scope::"notes#notes:read");
 `;
 
 describe.each(ENDPOINTS)('the caller of /oauth2/%s', (endpoint) => {
@@ -322,6 +332,18 @@ describe('exactly {"active":false}', () => {
     expectActive(await company.introspect(token));
   });
 
+  it('A4 when the client that got it is disabled, who is not in it', async () => {
+    const token = await tokenFor(company, {}, { as: 'second' });
+    expect(expectActive(await company.introspect(token))).not.toHaveProperty('act');
+    await company.cambist.disable('client', 'second');
+    try {
+      expectInactive(await company.introspect(token));
+    } finally {
+      await company.cambist.enable('client', 'second');
+    }
+    expectActive(await company.introspect(token));
+  });
+
   it('A4 when an earlier member of its chain is disabled, who did not ask for it', async () => {
     const hop = tokenOf(await askHop(company, await tokenFor(company, { scope: 'notes:write' })));
     const ask = () => company.introspect(hop, { as: 'calendar-server' });
@@ -333,6 +355,35 @@ describe('exactly {"active":false}', () => {
       await company.cambist.enable('client', 'agent');
     }
     expectActive(await ask());
+  });
+});
+
+describe('F4 while nothing can be written', () => {
+  afterEach(() => {
+    isFull = false;
+  });
+
+  it('introspection goes on, but for callers whose assertion would have to be marked as used: 503', async () => {
+    const token = await tokenFor(company);
+    const assertion = bearer(await company.assertion());
+    isFull = true;
+    expectActive(await company.introspect(token));
+    expectInactive(await company.introspect('garbage'));
+    const answer = await company.introspect({ token, ...assertion }, ALONE);
+    expectErrorForm(answer, 503, 'temporarily_unavailable');
+    expect(answer.headers.get('retry-after')).toBe('2');
+    isFull = false;
+    // It was not used up.
+    expectInactive(await company.introspect({ token: 'x', ...assertion }, ALONE));
+  });
+
+  it('nothing is said to be revoked that is not', async () => {
+    const token = await tokenFor(company);
+    isFull = true;
+    expectErrorForm(await company.revoke(token), 503, 'temporarily_unavailable');
+    expect(await company.operations.revoke({ by: 'all' }).catch((error: unknown) => error)).toBeInstanceOf(Unavailable);
+    isFull = false;
+    expectActive(await company.introspect(token));
   });
 });
 

@@ -2,12 +2,12 @@
  * Which part of the service feeds which metric: the one place that knows both. Parts expose plain numbers and take
  * plain callbacks; none of them knows what becomes of either.
  */
-import type { Telemetry } from './core/telemetry.ts';
-import type { SigningKeyRow } from './store/signing-keys.ts';
-import type { JobNumbers } from './status/housekeeping-jobs.ts';
-import type { CheckName, FailingCheck } from './status/readiness.ts';
-import type { PoolSizes } from './store/database.ts';
-import type { FailureKind } from './store/observed.ts';
+import type { Telemetry } from '../core/telemetry.ts';
+import type { SigningKeyRow } from '../store/signing-keys.ts';
+import type { JobNumbers } from '../status/housekeeping-jobs.ts';
+import type { CheckName, FailingCheck } from '../status/readiness.ts';
+import type { PoolSizes } from '../store/database.ts';
+import type { FailureKind } from '../store/observed.ts';
 
 /** The callbacks that parts are built with. */
 export function hooksOf({ metrics, tracing }: Telemetry) {

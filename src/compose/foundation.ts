@@ -1,0 +1,88 @@
+/**
+ * What every road stands on: the database and what is kept in it, our keys, the fetcher, the commit. Opened once per
+ * process, closed last.
+ */
+import { sealPerson } from '../audit/personal.ts';
+import type { RecordRow } from '../audit/record.ts';
+import { systemClock } from '../core/clock.ts';
+import type { Clock } from '../core/clock.ts';
+import type { Principal } from '../core/principal.ts';
+import type { Telemetry } from '../core/telemetry.ts';
+import { createBareRecords } from '../exchange/bare-records.ts';
+import { openKeys } from '../keys/open.ts';
+import { createFetcher } from '../net/fetcher.ts';
+import { createClientSecrets } from '../store/client-secrets.ts';
+import { createCommitter } from '../store/commits.ts';
+import { createEnvelope } from '../store/envelope.ts';
+import { openInstance } from '../store/instance.ts';
+import { createIssuedTokens } from '../store/issued.ts';
+import { ensureAuditPartitions } from '../store/migrate.ts';
+import { createObjectStore } from '../store/objects.ts';
+import { observedDatabase } from '../store/observed.ts';
+import { createPersonKeys } from '../store/persons.ts';
+import { createRevocations } from '../store/revocations.ts';
+import { createKeySets } from '../trust/key-sets.ts';
+import { hooksOf } from './instruments.ts';
+import type { ServiceParts } from './parts.ts';
+
+export type Foundation = Awaited<ReturnType<typeof openFoundation>>;
+
+/** Builds the record of a change that concerns persons; their keys are fetched before the change is made. */
+export type PrepareChange = (
+  concerned: readonly Principal[],
+) => Promise<(change: Readonly<Record<string, unknown>>) => RecordRow>;
+
+export async function openFoundation(parts: ServiceParts, telemetry: Telemetry) {
+  const { logger, nodeName } = parts;
+  const clock: Clock = parts.clock ?? systemClock;
+  const hooks = hooksOf(telemetry);
+  const database = observedDatabase(parts.database, hooks.onDatabaseFailure);
+  const envelope = createEnvelope(parts.keyEncryptionKey, parts.previousKeyEncryptionKeys);
+  const instance = await openInstance(database, envelope);
+  await ensureAuditPartitions(database);
+
+  const objects = createObjectStore(database, { onLookup: hooks.onLookup });
+  const clientSecrets = createClientSecrets(database, objects.feed, (result) => {
+    hooks.onLookup('client_secrets', result);
+  });
+  const persons = createPersonKeys({ db: database, envelope, instance });
+  const bare = createBareRecords(nodeName, clock);
+  const changeRecord = (change: Readonly<Record<string, unknown>>) => bare.changed(change, () => []);
+  const prepareChange: PrepareChange = async (concerned) => {
+    const keyed = await Promise.all(
+      concerned.map(async (principal) => ({ principal, key: await persons.keyFor(principal) })),
+    );
+    return (change) =>
+      bare.changed(change, (recordId) =>
+        keyed.map(({ principal: { issuer: iss, sub }, key }) => sealPerson(key, recordId, { iss, sub })),
+      );
+  };
+  const keys = await openKeys({ database, envelope, clock, logger, times: parts.keyTimes, recordOf: changeRecord });
+  objects.feed.followKeys(() => keys.ring.reload());
+  const fetcher = createFetcher({ clock, logger, tracing: telemetry.tracing, onFetch: hooks.onFetch });
+  const committer = createCommitter({
+    db: database,
+    clock,
+    logger,
+    settle: { failed: bare.failed, undelivered: bare.undelivered },
+    onStatement: hooks.onCommitStatement,
+  });
+  return {
+    clock,
+    hooks,
+    database,
+    envelope,
+    instance,
+    objects,
+    clientSecrets,
+    persons,
+    issued: createIssuedTokens(database),
+    revocations: createRevocations(database),
+    changeRecord,
+    prepareChange,
+    keys,
+    fetcher,
+    keySets: createKeySets({ fetcher, clock, logger, onFetch: hooks.onKeyFetch }),
+    committer,
+  };
+}

@@ -1,0 +1,42 @@
+/**
+ * What a service is built from. Everything that has a default is the default of the settings, so that a test that says
+ * nothing runs what a first run runs.
+ */
+import type { Clock } from '../core/clock.ts';
+import type { Logger } from '../core/log.ts';
+import type { Telemetry } from '../core/telemetry.ts';
+import type { Phase } from '../exchange/road.ts';
+import type { KeyTimes } from '../keys/due.ts';
+import type { LimitSettings } from '../limits/bounds.ts';
+import type { Database } from '../store/database.ts';
+
+export interface ServiceParts {
+  readonly issuer: string;
+  readonly nodeName: string;
+  /** Runs as the runtime role, migrated already. */
+  readonly database: Database;
+  /** Key-encryption key, 32 bytes. */
+  readonly keyEncryptionKey: Uint8Array;
+  /** What else may have sealed the database; none of them seals. */
+  readonly previousKeyEncryptionKeys?: readonly Uint8Array[];
+  /** When signing keys change; default every 30 days, published a day before. */
+  readonly keyTimes?: KeyTimes;
+  readonly logger: Logger;
+  readonly clock?: Clock;
+  readonly limits?: LimitSettings;
+  readonly housekeeping?: {
+    readonly intervalSeconds: number;
+    /** `undefined` = audit records are kept for ever. */
+    readonly auditRetentionDays: number | undefined;
+  };
+  /** Told what each step of the road cost. */
+  readonly observe?: (phase: Phase, durationMs: number) => void;
+  /** Default: of this service alone, with an SDK where one was registered with the API of OpenTelemetry. */
+  readonly telemetry?: Telemetry;
+  /** Of this program, for metrics. */
+  readonly version?: string;
+  /** CIDR ranges whose `X-Forwarded-For` is believed; default none. */
+  readonly trustedProxies?: readonly string[];
+  /** Beyond it this node is not ready; default 2000. */
+  readonly clockSkewLimitMs?: number;
+}
