@@ -8,7 +8,7 @@ import type { ExplainedRecord } from '../admin/operations.ts';
 const SAID = new Set([
   ...['v', 'id', 'time', 'kind', 'request_id', 'persons', 'decision', 'refusal', 'client', 'source_prefix', 'grant'],
   ...['asked', 'subject', 'act', 'act_as', 'impersonation', 'target', 'token', 'subject_token', 'actor_token'],
-  ...['state_version', 'node'],
+  ...['state_version', 'node', 'endpoint', 'revoked'],
 ]);
 
 type Body = ExplainedRecord['body'];
@@ -28,6 +28,7 @@ export function describeFacts({ body, persons }: ExplainedRecord, stringify: (va
     ['target', body['target'] === undefined ? undefined : listOf(body['target']).map(text).join(', ')],
     ['decided on', decidedOn(body)],
     ['token', tokenOf(body['token'])],
+    ['revoked', revokedOf(body)],
     ['node', body['node'] === undefined ? undefined : text(body['node'])],
   ];
   const rest = Object.fromEntries(Object.entries(body).filter(([name]) => !SAID.has(name)));
@@ -52,7 +53,9 @@ function clientOf({ client, source_prefix: source }: Body): string | undefined {
 
 const SHORT = (urn: unknown) => text(urn).replace(/^urn:ietf:params:oauth:(grant-type|token-type):/, '');
 
-function askedOf({ grant, asked }: Body): string | undefined {
+function askedOf({ grant, asked, endpoint }: Body): string | undefined {
+  if (endpoint === 'revoke') return 'revocation of a token';
+  if (endpoint === 'introspect') return 'introspection of a token';
   if (grant === undefined) return undefined;
   const targets = [...listOf(fieldOf(asked, 'resource')), ...listOf(fieldOf(asked, 'audience'))].map(text);
   const scope = fieldOf(asked, 'scope');
@@ -113,12 +116,23 @@ function tokenOf(token: unknown): string | undefined {
   if (token === undefined) return undefined;
   const scope = fieldOf(token, 'scope');
   const exp = fieldOf(token, 'exp');
+  const clientId = fieldOf(token, 'client_id');
   return [
     `jti ${text(fieldOf(token, 'jti'))}`,
     `key ${text(fieldOf(token, 'kid'))}`,
-    scope === null || scope === undefined ? 'no scope' : `scope ${text(scope)}`,
+    // What a record of its revocation or introspection says of it is not its scope but whose it is.
+    ...(scope === undefined ? [] : [scope === null ? 'no scope' : `scope ${text(scope)}`]),
+    ...(clientId === undefined
+      ? []
+      : [`issued to ${text(clientId)} for ${listOf(fieldOf(token, 'aud')).map(text).join(', ')}`]),
     ...(typeof exp === 'number' ? [`until ${timeOf(exp)}`] : []),
   ].join('; ');
+}
+
+/** What a client revoked (`revoked` of the record): tokens, with all that was exchanged from them. */
+function revokedOf({ revoked }: Body): string | undefined {
+  const values = listOf(revoked).map((one) => `${text(fieldOf(one, 'kind'))} ${text(fieldOf(one, 'value'))}`);
+  return values.length === 0 ? undefined : `${values.join(', ')}, and what was exchanged from it`;
 }
 
 /** Names the parties of a record: clients stand in clear, persons by a reference to what was sealed. */

@@ -25,6 +25,8 @@ export interface MintedToken {
 export interface MintRequest {
   readonly issuer: string;
   readonly clientId: string;
+  /** `iat`: when the request began, before anything was asked of the state that it is judged by. */
+  readonly issuedAtSeconds: number;
   readonly nowSeconds: number;
   readonly subjectToken: Pick<VerifiedToken, 'expiresAtSeconds' | 'authentication'> | undefined;
   readonly actorToken: Pick<VerifiedToken, 'expiresAtSeconds'> | undefined;
@@ -32,14 +34,14 @@ export interface MintRequest {
 
 /** The claims of the token to be issued (RFC 9068 §2.2). */
 export function tokenClaims(grant: AuthorizedGrant, request: MintRequest): AccessTokenClaims | Refusal {
-  const { issuer, nowSeconds, subjectToken, actorToken } = request;
+  const { issuer, issuedAtSeconds, nowSeconds, subjectToken, actorToken } = request;
   const lifetimes = grant.resources.map((resource) => resource.spec.lifetime_seconds);
   const lifetimeSeconds = Math.min(
     MAX_TOKEN_LIFETIME_SECONDS,
     ...(lifetimes.length > 0 ? lifetimes : [IDENTITY_TOKEN_LIFETIME_SECONDS]),
   );
   const limits = [subjectToken, actorToken].flatMap((token) => (token === undefined ? [] : [token.expiresAtSeconds]));
-  const exp = Math.min(nowSeconds + lifetimeSeconds, ...limits);
+  const exp = Math.min(issuedAtSeconds + lifetimeSeconds, ...limits);
   if (exp <= nowSeconds) return refuse('nothing_left_to_live');
 
   const { authTime, acr, amr } = subjectToken?.authentication ?? {};
@@ -59,7 +61,7 @@ export function tokenClaims(grant: AuthorizedGrant, request: MintRequest): Acces
     ...(acr === undefined ? {} : { acr }),
     ...(amr === undefined ? {} : { amr: [...amr] }),
     jti: randomUUID(),
-    iat: nowSeconds,
+    iat: issuedAtSeconds,
     exp,
   };
 }
@@ -67,7 +69,7 @@ export function tokenClaims(grant: AuthorizedGrant, request: MintRequest): Acces
 /** What a revocation can hit of the token to be issued, but for its `jti`, which nobody can know yet. */
 export function factsOfGrant(
   grant: AuthorizedGrant,
-  { issuer, clientId, nowSeconds }: MintRequest,
+  { issuer, clientId, issuedAtSeconds }: MintRequest,
   lineage: readonly string[],
 ): TokenFacts {
   const principals = [grant.subject.principal, ...grant.chain];
@@ -79,7 +81,7 @@ export function factsOfGrant(
     clients: [clientId, ...ours],
     resources: grant.resources.map((resource) => resource.spec.uri),
     issuers: principals.map((principal) => principal.issuer).filter((iss) => iss !== issuer),
-    issuedAtSeconds: nowSeconds,
+    issuedAtSeconds,
   };
 }
 

@@ -78,10 +78,12 @@ export function createRehearsal(parts: {
       question.subject === undefined && question.via === undefined ? GRANT_CLIENT_CREDENTIALS : GRANT_TOKEN_EXCHANGE;
     const { outcome, trace } = await parts.decide({ client, delegation, asked, grantType }, registry);
     if (isRefusal(outcome)) return refused(outcome, trace);
+    const now = nowSeconds(parts.clock);
     const claims = tokenClaims(outcome, {
       issuer: parts.issuer,
       clientId: question.clientId,
-      nowSeconds: nowSeconds(parts.clock),
+      issuedAtSeconds: now,
+      nowSeconds: now,
       subjectToken: undefined,
       actorToken: undefined,
     });

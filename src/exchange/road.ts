@@ -150,7 +150,8 @@ async function travel(parts: RoadParts, facts: Facts, registry: Registry): Promi
   const minting: MintRequest = {
     issuer: parts.ourIssuer,
     clientId: client.id,
-    nowSeconds: facts.issuedAtSeconds,
+    issuedAtSeconds: facts.issuedAtSeconds,
+    nowSeconds: nowSeconds(parts.clock),
     subjectToken: facts.subjectToken,
     actorToken: facts.actorToken,
   };

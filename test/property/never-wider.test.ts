@@ -23,6 +23,7 @@ const CI_SEED = 20_261_123;
 const PARSE = 'read off the form before there is a client: test/security/parsing.test.ts';
 const CLIENT = 'authentication, before there is a request to decide: test/security/client-authentication.test.ts';
 const LIMIT = 'counted, not decided: test/http/limits.test.ts, test/security/throttling.test.ts';
+const REVOKED = 'needs a revocation: test/security/revocation.test.ts';
 const UNCOMMITTED = 'needs a commit that failed after signing: test/security/stale-authority.test.ts';
 /** Reasons that the generated requests cannot have. All others have to be met at least once. */
 const NOT_GENERATED: Partial<Record<Reason, string>> = {
@@ -53,6 +54,9 @@ const NOT_GENERATED: Partial<Record<Reason, string>> = {
   requested_token_type_unsupported: 'read off the form: test/security/subject-tokens.test.ts',
   subject_token_unknown: UNCOMMITTED,
   actor_token_unknown: UNCOMMITTED,
+  subject_token_revoked: REVOKED,
+  actor_token_revoked: REVOKED,
+  token_not_own: REVOKED,
   subject_name_taken: 'needs an issuer with verbatim subjects: test/security/subject-tokens.test.ts',
 };
 

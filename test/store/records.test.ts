@@ -105,7 +105,11 @@ withDatabases('records', (databases) => {
     const found = await Promise.all(requests.map(({ issued: row }) => issued.find(row!.jti)));
     expect(found.every((row) => row?.ancestors.length === 0)).toBe(true);
     expect(statements).toBe(2);
-    expect(await issued.find('child')).toEqual({ ancestors, subjectClaims: 'sealed' });
+    expect(await issued.find('child')).toEqual({
+      ancestors,
+      subjectRef: chained.issued.subjectRef,
+      subjectClaims: 'sealed',
+    });
     for (const unknown of ['', 'nul\0', 'x'.repeat(5000), newUuid()])
       expect(await issued.find(unknown)).toBeUndefined();
   });

@@ -57,7 +57,7 @@ test('an unknown key does not hide what the rules over several fields find', () 
     lifetime: 5
 `;
   expect(faultsOf(text)).toEqual([
-    'objects.yaml:6:5 resources[0].lifetime: is not known here; fix: remove it; known here: name, uri, aliases, description, scopes, default_scopes, served_by, calls, audience_group, lifetime_seconds, signing_algorithm, demo, disabled',
+    'objects.yaml:6:5 resources[0].lifetime: is not known here; fix: remove it; known here: name, uri, aliases, description, scopes, default_scopes, served_by, calls, audience_group, lifetime_seconds, signing_algorithm, requests_per_minute, demo, disabled',
     'objects.yaml:5:22 resources[0].default_scopes[0]: "w" is not among scopes (got "w")',
   ]);
 });
