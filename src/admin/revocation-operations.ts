@@ -24,6 +24,8 @@ export const OFFLINE_WITHIN_SECONDS = 6;
 
 const OWN_TOKEN_SECONDS = MAX_TOKEN_LIFETIME_SECONDS + 60;
 const SHOWN_TOKENS_MAX = 1000;
+/** How tokens of trusted issuers are named in records (`tokenIdentity`). */
+const EXTERNAL_IDENTITY = /^(jti|claims):/;
 
 export interface RevokeArguments {
   readonly by: RevocationKind;
@@ -97,7 +99,8 @@ export function createRevocationOperations(parts: RevocationOperationsParts): Re
         return refused('argument_invalid', by === 'all' ? 'all takes no value' : `${by} needs a value`);
       const aim = await aimOf(parts, by, value ?? '');
       if ('ok' in aim) return aim;
-      const lifetimeSeconds = by === 'key' ? OWN_TOKEN_SECONDS : REVOCATION_LIFETIME_SECONDS;
+      const ofOurs = by === 'key' || (by === 'token' && !EXTERNAL_IDENTITY.test(value ?? ''));
+      const lifetimeSeconds = ofOurs ? OWN_TOKEN_SECONDS : REVOCATION_LIFETIME_SECONDS;
       const rows = aim.values.map((aimed): RevocationRow => ({
         kind: by,
         value: aimed,
@@ -188,7 +191,7 @@ async function aimOf(
       if ((await reader.get('client', value)) !== undefined) return { values: [value], named: value };
       return refused('object_unknown', `there is no client ${value}`);
     case 'token': {
-      const known = /^(jti|claims):/.test(value) || (await parts.isIssued(value));
+      const known = EXTERNAL_IDENTITY.test(value) || (await parts.isIssued(value));
       if (known) return { values: [value], named: value };
       return refused(
         'object_unknown',
