@@ -12,6 +12,7 @@ import { MAX_TOKEN_LIFETIME_SECONDS } from '../objects/resource.ts';
 import type { RevocationRow } from '../store/commitment.ts';
 import { REVOCATION_LIFETIME_SECONDS } from '../store/revocations.ts';
 import type { RevokedNow } from '../store/revocations.ts';
+import { KEY_REVOKED_SECONDS } from '../store/signing-keys.ts';
 import type { SigningKeyState } from '../store/signing-keys.ts';
 import { canonicalResource, principalDigest } from '../tokens/revocation.ts';
 import type { RevocationKind } from '../tokens/revocation.ts';
@@ -99,8 +100,7 @@ export function createRevocationOperations(parts: RevocationOperationsParts): Re
         return refused('argument_invalid', by === 'all' ? 'all takes no value' : `${by} needs a value`);
       const aim = await aimOf(parts, by, value ?? '');
       if ('ok' in aim) return aim;
-      const ofOurs = by === 'key' || (by === 'token' && !EXTERNAL_IDENTITY.test(value ?? ''));
-      const lifetimeSeconds = ofOurs ? OWN_TOKEN_SECONDS : REVOCATION_LIFETIME_SECONDS;
+      const lifetimeSeconds = lifetimeOf(by, value ?? '');
       const rows = aim.values.map((aimed): RevocationRow => ({
         kind: by,
         value: aimed,
@@ -161,6 +161,12 @@ export function createRevocationOperations(parts: RevocationOperationsParts): Re
 
 /** With its offset: what is left to the time zone of a machine is an hour wrong twice a year. */
 const RFC_3339 = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d+)?(Z|[+-]\d{2}:\d{2})$/;
+
+/** How long there can be something that it hits. */
+function lifetimeOf(by: RevocationKind, value: string): number {
+  if (by === 'key') return KEY_REVOKED_SECONDS;
+  return by === 'token' && !EXTERNAL_IDENTITY.test(value) ? OWN_TOKEN_SECONDS : REVOCATION_LIFETIME_SECONDS;
+}
 
 /** Tokens and keys are dead whenever they were issued; the rest up to a moment. */
 function untilOf(by: RevocationKind, issuedBefore: string | undefined): RevocationRow['issuedUntil'] | Outcome<never> {
