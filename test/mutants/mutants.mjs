@@ -967,7 +967,7 @@ export const mutants = [
     file: 'src/exchange/entitlement.ts',
     find: "if (held.origin === 'mapping') continue;",
     replace: '',
-    tests: 'test/http/hops',
+    tests: 'test/http/targets',
   },
   {
     id: 'A4-client-of-the-token',
