@@ -83,9 +83,12 @@ export interface VerifierState {
 export interface Verifier {
   /**
    * Is this token good here, with all of these scopes? Never throws for what is wrong with the token or the issuer.
-   * @param token as it stands after `Bearer `
+   * @param token as it stands after `Bearer `; `undefined` where the request has none
    */
-  verify(token: string, wanted?: { readonly scopes?: readonly string[] }): Promise<VerifiedAccess | Rejection>;
+  verify(
+    token: string | undefined,
+    wanted?: { readonly scopes?: readonly string[] },
+  ): Promise<VerifiedAccess | Rejection>;
   /** Resolves when the first revocation document is there. Rejects when `signal` aborts or the verifier is closed. */
   ready(signal?: AbortSignal): Promise<void>;
   /** For health checks and logs. */
@@ -114,8 +117,8 @@ export function createVerifier(options: VerifierOptions): Verifier {
   });
   revocations.start();
 
-  async function readToken(token: string): Promise<OwnToken | Fault | Rejection> {
-    const jwt = decodeCompact(token);
+  async function readToken(token: string | undefined): Promise<OwnToken | Fault | Rejection> {
+    const jwt = decodeCompact(token ?? '');
     if (isFault(jwt)) return jwt;
     const { header, unverifiedClaims } = jwt;
     // Before any key is looked for: somebody else's token must not make us ask for keys.

@@ -23,7 +23,7 @@ async function world(options: Partial<VerifierOptions> = {}): Promise<World> {
   return { clock, publisher, verifier };
 }
 
-async function reasonOf(verifier: Verifier, token: string, scopes?: string[]): Promise<string> {
+async function reasonOf(verifier: Verifier, token: string | undefined, scopes?: string[]): Promise<string> {
   const result = await verifier.verify(token, scopes === undefined ? {} : { scopes });
   return result.kind === 'access' ? 'access' : `${result.status} ${result.reason}`;
 }
@@ -58,8 +58,9 @@ test('RS256 tokens of the issuer verify as well', async () => {
 });
 
 const now = testClock().seconds();
-const BAD: readonly (readonly [string, string, (publisher: Publisher) => string | Promise<string>])[] = [
-  ['no token at all', '401 malformed', () => ''],
+const BAD: readonly (readonly [string, string, (publisher: Publisher) => string | undefined | Promise<string>])[] = [
+  ['no token at all', '401 malformed', () => undefined],
+  ['an empty token', '401 malformed', () => ''],
   ['something else than a JWT', '401 malformed', () => 'opaque-token'],
   ['white space around it', '401 malformed', async (p) => `${await p.token()} `],
   ['a JSON serialisation', '401 malformed', () => JSON.stringify({ payload: 'e30', signatures: [] })],
