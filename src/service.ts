@@ -193,8 +193,8 @@ async function listen(
   const { address, port } = await listenOn('listen', ofCallers, ({ host, port, tls }) =>
     service.listen(host, port, tls),
   );
-  // Without certificates the signal keeps its meaning: the terminal is gone.
-  if (ofCallers.tls !== undefined || adminListen?.tls !== undefined)
+  // A supervisor means "reload", with or without certificates; at a terminal without them it means that the terminal is gone.
+  if (ofCallers.tls !== undefined || adminListen?.tls !== undefined || !process.stdin.isTTY)
     process.on('SIGHUP', () => {
       service.reloadCertificates();
     });

@@ -69,7 +69,7 @@ ORDER BY issued_until IS NOT NULL, kind, value LIMIT ${LISTED_MAX + 1}`;
 const TOKENS = `
 WITH revoked AS (SELECT value FROM revocation WHERE kind = 'token' AND expires_at > clock_timestamp()
 ), dead AS (
-  SELECT jti, client_id, issued_at FROM issued_token WHERE expires_at > clock_timestamp()
+  SELECT jti, client_id, issued_at FROM issued_token WHERE expires_at > clock_timestamp() - interval '60 seconds'
     AND (jti IN (SELECT value FROM revoked) OR ancestors && ARRAY(SELECT value FROM revoked))
 ), per_client AS (
   SELECT client_id, ceil(extract(epoch FROM max(issued_at)))::float8 AS latest,
