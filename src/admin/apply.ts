@@ -135,8 +135,9 @@ function demoFaults(objects: readonly NamedObject[], refusedBecause: string | un
 /** Which kinds mention objects of a kind. */
 export const REFERRERS: { readonly [K in Kind]: readonly Kind[] } = {
   issuer: ['client', 'role', 'subject'],
-  client: ['issuer', 'resource', 'subject'],
-  resource: ['resource', 'issuer'],
+  client: ['issuer', 'resource', 'subject', 'upstream'],
+  resource: ['resource', 'issuer', 'upstream'],
+  upstream: ['resource'],
   role: ['subject'],
   subject: ['client'],
   policy: [],

@@ -79,6 +79,8 @@ const CHECKS: {
   async resource(spec, around, complain) {
     const { world } = around;
     await mustAllExist('client', spec.served_by, ['served_by'], world, complain);
+    if ((await world.get('upstream', spec.name)) !== undefined)
+      complain(['name'], `is the name of upstream ${spec.name}`, 'rename one of the two', spec.name);
     for (const [index, edge] of spec.calls.entries()) {
       await mustExist('resource', edge.resource, ['calls', index, 'resource'], world, complain);
       const called = await world.get('resource', edge.resource);
@@ -88,6 +90,13 @@ const CHECKS: {
       if (isOurs(uri, around.ownIssuer))
         complain(path, 'is an address of Cambist itself', 'give the URI of the server that this resource is', uri);
     await checkGroup(spec, world, complain);
+  },
+
+  async upstream(spec, { world }, complain) {
+    await mustAllExist('client', spec.callers, ['callers'], world, complain);
+    // Both are logical names of targets (RFC 8693 §2.1 `audience`), and both name scopes in policies.
+    if ((await world.get('resource', spec.name)) !== undefined)
+      complain(['name'], `is the name of resource ${spec.name}`, 'rename one of the two', spec.name);
   },
 
   async role(spec, { world }, complain) {

@@ -11,7 +11,7 @@ export const RECORD_VERSION = 1 as const;
 
 /** What happened. `noise` = refusals of unauthenticated callers, counted; `undelivered` = committed, never answered. */
 export type RecordKind =
-  'issued' | 'refused' | 'failed' | 'undelivered' | 'noise' | 'changed' | 'revoked' | 'introspected';
+  'issued' | 'refused' | 'failed' | 'undelivered' | 'noise' | 'changed' | 'revoked' | 'introspected' | 'opened' | 'closed';
 
 /**
  * The personal fields, each sealed as one JSON object under the key of its person:

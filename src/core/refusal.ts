@@ -75,7 +75,23 @@ export const REASONS = [
   'all_scopes_denied',
   'some_scopes_denied',
   'no_default_scope_left',
+  'caller_not_listed',
   'nothing_left_to_live',
+  // 7 obtain a credential
+  'credential_not_fetchable',
+  'credential_missing',
+  'credential_forbidden',
+  'credential_not_pinned',
+  'credential_refused',
+  // egress
+  'egress_token_missing',
+  'egress_token_invalid',
+  'egress_token_not_meant',
+  'egress_token_revoked',
+  'egress_path_refused',
+  'egress_request_not_allowed',
+  'egress_scope_missing',
+  'egress_body_too_large',
   // revocation endpoint
   'token_not_own',
 ] as const;

@@ -15,7 +15,7 @@ export const REQUEST_ID_HEADER = 'Cambist-Request-Id';
 const RETRY_AFTER_SECONDS = 2;
 
 interface Wire {
-  readonly status: 400 | 401 | 405 | 413 | 429;
+  readonly status: 400 | 401 | 403 | 405 | 413 | 429;
   readonly error:
     | 'invalid_request'
     | 'invalid_client'
@@ -23,6 +23,8 @@ interface Wire {
     | 'unsupported_grant_type'
     | 'invalid_scope'
     | 'invalid_target'
+    | 'invalid_token'
+    | 'insufficient_scope'
     | 'temporarily_unavailable';
 }
 
@@ -30,6 +32,8 @@ const invalidRequest: Wire = { status: 400, error: 'invalid_request' };
 const invalidClient: Wire = { status: 401, error: 'invalid_client' };
 const invalidScope: Wire = { status: 400, error: 'invalid_scope' };
 const invalidTarget: Wire = { status: 400, error: 'invalid_target' };
+const invalidToken: Wire = { status: 401, error: 'invalid_token' };
+const insufficientScope: Wire = { status: 403, error: 'insufficient_scope' };
 /** Our choice: RFC 6749 §5.2 has no code for it; 429 is RFC 6585 §4. */
 const tooMany: Wire = { status: 429, error: 'temporarily_unavailable' };
 
@@ -97,7 +101,23 @@ const WIRE = {
   all_scopes_denied: invalidTarget,
   some_scopes_denied: invalidScope,
   no_default_scope_left: invalidScope,
+  caller_not_listed: invalidTarget,
   nothing_left_to_live: invalidRequest,
+  // What is wrong with a credential is the operator's to know; the caller learns that it cannot be had there.
+  credential_not_fetchable: invalidTarget,
+  credential_missing: invalidTarget,
+  credential_forbidden: invalidTarget,
+  credential_not_pinned: invalidTarget,
+  credential_refused: invalidTarget,
+  // RFC 6750 §3.1: a server that is given a bearer token.
+  egress_token_missing: invalidToken,
+  egress_token_invalid: invalidToken,
+  egress_token_not_meant: invalidToken,
+  egress_token_revoked: invalidToken,
+  egress_path_refused: invalidRequest,
+  egress_request_not_allowed: insufficientScope,
+  egress_scope_missing: insufficientScope,
+  egress_body_too_large: { status: 413, error: 'invalid_request' },
   // RFC 7009 §2.1: the request is refused, and the client is told.
   token_not_own: { status: 400, error: 'unauthorized_client' },
 } as const satisfies Record<Reason, Wire>;
@@ -109,6 +129,8 @@ const DESCRIPTIONS = {
   unsupported_grant_type: 'This grant type is not supported.',
   invalid_scope: 'A requested scope is unknown, malformed or not permitted.',
   invalid_target: 'A requested resource or audience is missing, unknown or not permitted.',
+  invalid_token: 'The access token is missing, invalid, expired, revoked or not meant for this upstream.',
+  insufficient_scope: 'The access token does not permit this request.',
   temporarily_unavailable: 'The service cannot answer now. Try again later.',
   server_error: 'The service failed to answer.',
 } as const;

@@ -12,11 +12,14 @@ import { policySpec, roleSpec, subjectSpec } from './policy.ts';
 import type { Policy, Role, Subject } from './policy.ts';
 import { resourceSpec } from './resource.ts';
 import type { Resource } from './resource.ts';
+import { upstreamSpec } from './upstream.ts';
+import type { Upstream } from './upstream.ts';
 
 export interface Specs {
   issuer: TrustedIssuer;
   client: Client;
   resource: Resource;
+  upstream: Upstream;
   role: Role;
   subject: Subject;
   policy: Policy;
@@ -75,6 +78,7 @@ export const KINDS: { readonly [K in Kind]: Noun<K> } = {
     nameOf: (spec) => spec.name,
     keysOf: (spec) => targetKeys([spec.uri, ...spec.aliases]),
   },
+  upstream: { plural: 'upstreams', schema: upstreamSpec, nameOf: (spec) => spec.name, keysOf: () => [] },
   role: { plural: 'roles', schema: roleSpec, nameOf: (spec) => spec.name, keysOf: () => [] },
   subject: {
     plural: 'subjects',

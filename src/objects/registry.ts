@@ -38,6 +38,7 @@ export interface Registry {
   resource(name: string): Promise<StoredObject<'resource'> | undefined>;
   /** The resource that a URI or one of its aliases names; a trailing slash makes no difference. */
   resourceByUri(uri: string): Promise<StoredObject<'resource'> | undefined>;
+  upstream(name: string): Promise<StoredObject<'upstream'> | undefined>;
   subject(issuerName: string, sub: string): Promise<StoredObject<'subject'> | undefined>;
   roles(): Promise<readonly StoredObject<'role'>[]>;
   policies(): Promise<readonly StoredObject<'policy'>[]>;
@@ -60,6 +61,7 @@ export function registryOf(reader: ObjectReader): Registry {
       const key = canonicalTarget(uri);
       return key === undefined ? undefined : findAs('resource', { namespace: 'target', key });
     },
+    upstream: (name) => reader.get('upstream', name),
     subject: (issuerName, sub) => reader.get('subject', subjectName(issuerName, sub)),
     roles: () => reader.all('role'),
     policies: () => reader.all('policy'),

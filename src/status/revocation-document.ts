@@ -118,6 +118,8 @@ async function predicatesOf({ kind, spec }: SwitchedOff, registry: Registry): Pr
         issuer === undefined ? [] : issValues(issuer.spec).map((iss) => principalDigest({ issuer: iss, sub }));
       return [...all('subject', digests), ...all('actor', digests)];
     }
+    // Its tokens are for our own egress alone, which asks what is registered now.
+    case 'upstream':
     case 'policy':
     case 'role':
       return [];

@@ -5,7 +5,7 @@ const floors = [
   ['store', 'net'],
   ['trust', 'secrets', 'ledger'],
   ['clients', 'standing', 'limits', 'keys', 'upstream'],
-  ['exchange', 'status', 'admin'],
+  ['exchange', 'status', 'admin', 'egress'],
   ['http'],
   ['config', 'cli', 'compose', 'service', 'main'],
 ];

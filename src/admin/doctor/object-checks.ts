@@ -43,6 +43,11 @@ const CHECKS: { readonly [K in Kind]: (parts: ObjectCheckParts) => Check[] } = {
           ],
     ),
   ],
+  upstream: (parts) => [
+    listing('upstream', parts, ({ name, spec }) =>
+      spec.callers.length > 0 ? [] : [warning('nobody may use it', 'name the clients that may in callers', name)],
+    ),
+  ],
   role: (parts) => [listing('role', parts, ({ name, spec }) => checkRole(name, spec.groups, parts))],
   subject: (parts) => [
     listing('subject', parts, ({ name, spec, disabled }) =>
