@@ -587,7 +587,7 @@ export const mutants = [
   },
   {
     id: 'R21-public-addresses',
-    file: 'src/net/fetcher.ts',
+    file: 'src/net/guard.ts',
     find: 'if (!internal && !addresses.every(isPublicAddress))',
     replace: 'if (false)',
     tests: FETCHING,
