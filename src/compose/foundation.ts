@@ -21,9 +21,11 @@ import { createObjectStore } from '../store/objects.ts';
 import { observedDatabase } from '../store/observed.ts';
 import { createPersonKeys } from '../store/persons.ts';
 import { createRevocations } from '../store/revocations.ts';
+import { createEmbeddedSecrets } from '../store/secrets.ts';
 import { createKeySets } from '../trust/key-sets.ts';
 import { hooksOf } from './instruments.ts';
 import type { ServiceParts } from './parts.ts';
+import { createSecretStores } from './secrets.ts';
 
 export type Foundation = Awaited<ReturnType<typeof openFoundation>>;
 
@@ -45,6 +47,7 @@ export async function openFoundation(parts: ServiceParts, telemetry: Telemetry) 
   const clientSecrets = createClientSecrets(database, objects.feed, (result) => {
     hooks.onLookup('client_secrets', result);
   });
+  const embeddedSecrets = createEmbeddedSecrets(database, envelope);
   const persons = createPersonKeys({ db: database, envelope, instance });
   const bare = createBareRecords(nodeName, clock);
   const changeRecord = (change: Readonly<Record<string, unknown>>) => bare.changed(change, () => []);
@@ -75,6 +78,9 @@ export async function openFoundation(parts: ServiceParts, telemetry: Telemetry) 
     instance,
     objects,
     clientSecrets,
+    /** What the operations on embedded secrets change; everybody else reads through `secrets`. */
+    embeddedSecrets,
+    secrets: createSecretStores(embeddedSecrets),
     persons,
     issued: createIssuedTokens(database),
     revocations: createRevocations(database),

@@ -38,6 +38,13 @@ const SEALED_COLUMNS: readonly SealedColumn[] = [
     aad: `'signing_key|' || kid || '|' || purpose`,
   },
   { table: 'person_key', column: 'sealed_key', key: 'ref', keyType: 'uuid', aad: `'person_key|' || ref || '|key'` },
+  {
+    table: 'secret',
+    column: 'sealed',
+    key: 'path',
+    keyType: 'text',
+    aad: `'secret|' || path || '|' || version || '|' || array_to_string(fields, E'\\n')`,
+  },
 ];
 
 const BATCH_ROWS = 500;

@@ -4,9 +4,9 @@
 CREATE TABLE secret (
   path       text COLLATE "C" PRIMARY KEY,
   version    bigint NOT NULL CHECK (version > 0),
-  -- Fields and tags, sealed under the key-encryption key, bound to path and version.
+  -- Fields and tags, sealed under the key-encryption key, bound to path, version and names of the fields.
   sealed     bytea NOT NULL,
-  -- Names of the fields; values never stand in clear.
+  -- Names of the fields, sorted; values never stand in clear.
   fields     text[] NOT NULL,
   created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
   updated_at timestamptz NOT NULL DEFAULT clock_timestamp()
