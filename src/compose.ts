@@ -43,6 +43,8 @@ export interface Service {
   readonly limits: Pick<Limits, 'sizes'>;
   /** What the operations on revocations stand on. */
   readonly revocationParts: OperationsParts['revocation'];
+  /** What the operations on embedded secrets stand on. */
+  readonly secretParts: OperationsParts['secrets'];
   /** Fetches what seals the persons that a change concerns; what it returns builds the record of that change. */
   readonly prepareChange: PrepareChange;
   /** The personal fields of a record, where the person was not erased. */
@@ -94,6 +96,7 @@ export async function composeService(parts: ServiceParts): Promise<Service> {
         await committer.commit({ marks: [], record, revocations: revoked });
       },
     },
+    secretParts: { store: foundation.embeddedSecrets, prepareChange },
     objects,
     clientSecrets,
     records: createRecordReader(database),

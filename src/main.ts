@@ -51,6 +51,32 @@ async function ask(question: string): Promise<string> {
   }
 }
 
+/** Asks for a secret: what is typed, and edited, is not shown. */
+async function askHidden(question: string): Promise<string> {
+  const [{ createInterface }, { Writable }] = await Promise.all([import('node:readline'), import('node:stream')]);
+  process.stderr.write(question);
+  const unseen = new Writable({
+    write: (_chunk, _encoding, done) => {
+      done();
+    },
+  });
+  const terminal = createInterface({ input: process.stdin, output: unseen, terminal: true, historySize: 0 });
+  try {
+    return await new Promise<string>((resolve, reject) => {
+      terminal.once('line', resolve);
+      terminal.once('SIGINT', () => {
+        reject(new CliFailure(EXIT.failed, 'not_confirmed', 'broken off: nothing was changed'));
+      });
+      terminal.once('close', () => {
+        reject(new CliFailure(EXIT.usage, 'usage', 'no value was typed'));
+      });
+    });
+  } finally {
+    terminal.close();
+    process.stderr.write('\n');
+  }
+}
+
 /** How this program was started, to be typed again from the same folder. */
 function invocation(): string {
   const script = process.argv[1] ?? 'cambist';
@@ -75,6 +101,7 @@ const parts: CliParts = {
   err: (line) => process.stderr.write(line),
   readStdin: () => text(process.stdin),
   ask: process.stdin.isTTY && process.stderr.isTTY ? ask : undefined,
+  askHidden: process.stdin.isTTY && process.stderr.isTTY ? askHidden : undefined,
   serve: async (settings) => (await import('./service.ts')).serve(settings, VERSION),
   openOperations: async (settings, access) => {
     if (access === 'existing') refuseWithoutDatabase(settings);

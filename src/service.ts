@@ -104,6 +104,7 @@ export async function openService(
       keys: service.keyParts,
       upkeep: upkeepOf(settings, database, keyEncryptionKey, logger),
       revocation: service.revocationParts,
+      secrets: service.secretParts,
       ownIssuer: settings.issuer,
       demoRefusedBecause: settings.demoRefusedBecause,
       author: localAuthor(),

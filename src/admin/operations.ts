@@ -26,6 +26,8 @@ import { createRevocationOperations } from './revocation-operations.ts';
 import type { RevocationOperations, RevocationOperationsParts } from './revocation-operations.ts';
 import { nounOf } from './objects-file.ts';
 import type { ObjectsText } from './objects-file.ts';
+import { createSecretOperations } from './secret-operations.ts';
+import type { SecretOperations, SecretOperationsParts } from './secret-operations.ts';
 import { createUpkeepOperations } from './upkeep-operations.ts';
 import type { UpkeepOperations, UpkeepParts } from './upkeep-operations.ts';
 import { orProblem, refused } from './outcome.ts';
@@ -69,7 +71,8 @@ export interface ExplainedRecord {
 }
 
 /** Everything; what a further file of operations adds is one name after `extends`. */
-export interface Operations extends KeyOperations, ObjectOperations, UpkeepOperations, RevocationOperations {
+export interface Operations
+  extends KeyOperations, ObjectOperations, UpkeepOperations, RevocationOperations, SecretOperations {
   plan(args: PlanArguments): Promise<Outcome<Plan>>;
   apply(args: ApplyArguments): Promise<Outcome<{ readonly plan: Plan; readonly version: number }>>;
   /** Makes a secret and returns it, this once. */
@@ -121,6 +124,7 @@ export interface OperationsParts {
     RevocationOperationsParts,
     'isIssued' | 'keyState' | 'inForce' | 'prepareChange' | 'commitRevocation'
   >;
+  readonly secrets: Pick<SecretOperationsParts, 'store' | 'prepareChange'>;
   readonly ownIssuer: string;
   readonly demoRefusedBecause: string | undefined;
   /** Who changes things, for history and records: `local:alice`. */
@@ -174,6 +178,7 @@ export function createOperations(parts: OperationsParts): Operations {
   return {
     ...createKeyOperations({ ...parts.keys, author }),
     ...createUpkeepOperations(parts.upkeep),
+    ...createSecretOperations({ ...parts.secrets, objects, author }),
     ...createRevocationOperations({ ...parts.revocation, objects, ownIssuer, author }),
     async plan({ texts, prune }) {
       const prepared = await planApply(texts, objects, optionsFor(prune));

@@ -35,6 +35,8 @@ export interface CliParts {
   readonly readStdin: () => Promise<string>;
   /** Asks whoever sits at the terminal; absent where nobody does. */
   readonly ask?: ((question: string) => Promise<string>) | undefined;
+  /** Asks for a secret: what is typed is not shown. Absent where `ask` is. */
+  readonly askHidden?: ((question: string) => Promise<string>) | undefined;
   /** Runs the server until it is told to stop. */
   serve(settings: Settings): Promise<void>;
   /** Opens the database of the settings for one command. */

@@ -50,6 +50,11 @@ export function localOperations(socketPath: string): Operations {
     examine: (args) => callLocal(socketPath, 'examine', args),
     revoke: (args) => callLocal(socketPath, 'revoke', args),
     listRevocations: (args) => callLocal(socketPath, 'listRevocations', args),
+    setSecret: (args) => callLocal(socketPath, 'setSecret', args),
+    rotateSecret: (args) => callLocal(socketPath, 'rotateSecret', args),
+    listSecrets: (args) => callLocal(socketPath, 'listSecrets', args),
+    showSecret: (args) => callLocal(socketPath, 'showSecret', args),
+    removeSecret: (args) => callLocal(socketPath, 'removeSecret', args),
     recordsByRequestId: (args) => callLocal(socketPath, 'recordsByRequestId', args),
   };
 }

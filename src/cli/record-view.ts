@@ -3,6 +3,7 @@
  * line of its own is shown as it stands: nothing that was recorded is left unsaid.
  */
 import type { ExplainedRecord } from '../admin/operations.ts';
+import { SECRET_PATH_ISSUER } from '../audit/secret-path.ts';
 
 /** Fields that the headline, a line of their own or the decision below them say; or that only a verifier needs. */
 const SAID = new Set([
@@ -24,7 +25,11 @@ export function describeFacts({ body, persons }: ExplainedRecord, stringify: (va
     ['presented', presentedOf(body)],
     ['subject', body['subject'] === undefined ? undefined : nameOf(body['subject'])],
     ['acting', actingOf(body, nameOf)],
-    ...persons.filter(({ ref }) => !mentioned.has(ref)).map(({ ref }): [string, string] => ['person', nameOf(ref)]),
+    ...persons
+      .filter(({ ref }) => !mentioned.has(ref))
+      .map(({ ref, iss, sub }): [string, string] =>
+        iss === SECRET_PATH_ISSUER ? ['secret', text(sub)] : ['person', nameOf(ref)],
+      ),
     ['target', body['target'] === undefined ? undefined : listOf(body['target']).map(text).join(', ')],
     ['decided on', decidedOn(body)],
     ['token', tokenOf(body['token'])],

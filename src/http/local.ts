@@ -138,6 +138,7 @@ const objectsText = z.strictObject({
   text: z.string(),
   includes: z.record(z.string(), z.string()).optional(),
 });
+const texts = z.record(z.string(), z.string());
 const textsAndPrune = {
   texts: z.array(objectsText).min(1).max(1000),
   prune: z.boolean(),
@@ -170,6 +171,11 @@ const ARGUMENTS = {
   examine: z.strictObject({}),
   revoke: z.strictObject({ by: z.enum(REVOCATION_KINDS), value: word.optional(), issuedBefore: word.optional() }),
   listRevocations: z.strictObject({}),
+  setSecret: z.strictObject({ path: word, fields: texts, tags: texts, replace: z.boolean() }),
+  rotateSecret: z.strictObject({ path: word, fields: texts }),
+  listSecrets: z.strictObject({ after: word.optional(), limit: z.number().int().min(1).max(1000) }),
+  showSecret: z.strictObject({ path: word }),
+  removeSecret: z.strictObject({ path: word, dryRun: z.boolean() }),
 } satisfies { [O in keyof Operations]: z.ZodType<Parameters<Operations[O]>[0]> };
 
 type Call = () => Promise<Outcome<unknown>>;

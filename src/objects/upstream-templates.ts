@@ -75,3 +75,30 @@ export function fillPath(template: string, values: Readonly<Partial<Record<Place
 export function placeholdersOf(template: string): readonly Placeholder[] {
   return PLACEHOLDERS.filter((name) => template.includes(`{${name}}`));
 }
+
+/** How a template names a filled path: word for word, through a client or resource, or through a person. */
+export type PathNaming = 'plain' | 'filled' | 'personal';
+
+/** `undefined`: no values of the placeholders make that path of the template. */
+export function pathNaming(template: string, path: string): PathNaming | undefined {
+  const places = placeholdersOf(template);
+  if (places.length === 0) return template === path ? 'plain' : undefined;
+  const pattern = template
+    .split(/(?:\{[a-z_]+\})+/)
+    .map((text) => text.replace(/[.+]/g, '\\$&'))
+    .join('[A-Za-z0-9_~-]+');
+  if (!new RegExp(`^${pattern}$`).test(path)) return undefined;
+  return places.some((place) => PERSONAL_PLACEHOLDERS.includes(place)) ? 'personal' : 'filled';
+}
+
+/** What is wrong with the path of a secret that is there: like a template without placeholders, but longer. */
+export function filledPathFault(path: string): string | undefined {
+  if (path.length > FILLED_PATH_MAX) return `must have at most ${FILLED_PATH_MAX} characters`;
+  if (path.includes('{')) return 'must have no placeholders: write the path of one secret';
+  return path.split('/').every(isPlainSegment)
+    ? undefined
+    : 'must be segments of letters, digits or "._~=@:+-" with / between them, none empty and none of dots alone';
+}
+
+/** An entry of an index holds no more than 2,704 bytes. */
+const FILLED_PATH_MAX = 2048;

@@ -35,6 +35,7 @@ beforeAll(async () => {
     keys: service.keyParts,
     upkeep: {} as OperationsParts['upkeep'],
     revocation: service.revocationParts,
+    secrets: service.secretParts,
     records: service.records,
     openPersons: (row) => service.openPersons(row),
     prepareChange: (persons) => service.prepareChange(persons),
@@ -254,6 +255,7 @@ describe('operations over the socket', () => {
       keys: service.keyParts,
       upkeep: {} as OperationsParts['upkeep'],
       revocation: service.revocationParts,
+      secrets: service.secretParts,
       records: service.records,
       openPersons: (row) => service.openPersons(row),
       prepareChange: () =>

@@ -159,6 +159,7 @@ function operationsOf({ service, issuer }: TestCambist): Operations {
     ...service,
     keys: service.keyParts,
     revocation: service.revocationParts,
+    secrets: service.secretParts,
     upkeep: {} as OperationsParts['upkeep'],
     ownIssuer: issuer,
     demoRefusedBecause: undefined,

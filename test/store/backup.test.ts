@@ -13,12 +13,14 @@ import { createEnvelope } from '../../src/store/envelope.ts';
 import { openInstance } from '../../src/store/instance.ts';
 import { createObjectStore } from '../../src/store/objects.ts';
 import { restoreBackup } from '../../src/store/restore.ts';
+import { createEmbeddedSecrets } from '../../src/store/secrets.ts';
 import { withDatabases } from '../support/databases.ts';
 import { openMemoryDatabase } from '../support/memory-database.ts';
 import { committer, issue, record } from './fixtures.ts';
 
 const KEK = new Uint8Array(32).map((_, index) => (index * 37 + 11) % 256);
 const envelope = createEnvelope(KEK);
+const SECRET_VALUE = 'canary-70ac5e';
 const options = (file: string) => ({
   file,
   envelope,
@@ -65,6 +67,13 @@ withDatabases('backup and restore', (databases) => {
       `INSERT INTO person_key (ref, blind_index, sealed_key) VALUES (gen_random_uuid(), sha256('x'), $1)`,
       [envelope.seal(Buffer.from('k'), 'p')],
     );
+    const secret = { fields: { 'a "key"': SECRET_VALUE, ünï: 'x' }, tags: { cambist_owner: SECRET_VALUE } };
+    for (const path of ['team/x', 'team/y', 'team/x'])
+      await createEmbeddedSecrets(db, envelope).change(
+        path,
+        () => ({ put: secret }),
+        () => record('changed'),
+      );
     return database;
   }
 
@@ -72,7 +81,7 @@ withDatabases('backup and restore', (databases) => {
   async function contentOf(db: Database): Promise<Record<string, string[]>> {
     const tables = ['object', 'object_key', 'object_change', 'client_secret', 'replay_mark', 'issued_token'];
     const content: Record<string, string[]> = {};
-    for (const table of [...tables, 'person_key', 'signing_key', 'audit_record']) {
+    for (const table of [...tables, 'secret', 'person_key', 'signing_key', 'audit_record']) {
       const where = table === 'audit_record' ? `WHERE kind <> 'changed'` : '';
       const rows = await db.query<{ row: string }>(`SELECT t::text AS row FROM ${table} AS t ${where} ORDER BY 1`);
       content[table] = rows.map(({ row }) => row);
@@ -99,6 +108,8 @@ withDatabases('backup and restore', (databases) => {
     await target.asRole(undefined, (owner) => restoreBackup(owner, options(file)));
     expect(await contentOf(target.db)).toEqual(await contentOf(db));
     await openInstance(target.db, envelope);
+    const restored = createEmbeddedSecrets(target.db, envelope);
+    expect(await restored.read('team/x')).toMatchObject({ version: 2, fields: { 'a "key"': SECRET_VALUE } });
   });
 
   test('the backup names every table that is kept, those first that others refer to; nothing has a sequence', async () => {
@@ -129,7 +140,13 @@ withDatabases('backup and restore', (databases) => {
     await expect(takeBackup(db, envelope, file)).rejects.toThrow(/is there already/);
     expect(readFileSync(file)).toEqual(before);
     const text = gunzipSync(before).toString();
-    for (const canary of [secret, Buffer.from(KEK).toString('hex'), Buffer.from(KEK).toString('base64')])
+    for (const canary of [
+      secret,
+      SECRET_VALUE,
+      Buffer.from(SECRET_VALUE).toString('hex'),
+      Buffer.from(KEK).toString('hex'),
+      Buffer.from(KEK).toString('base64'),
+    ])
       expect(text).not.toContain(canary);
   });
 

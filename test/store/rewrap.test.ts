@@ -8,6 +8,7 @@ import { openInstance } from '../../src/store/instance.ts';
 import { createPersonKeys } from '../../src/store/persons.ts';
 import { createRewrapper } from '../../src/store/rewrap.ts';
 import type { RewrapPosition } from '../../src/store/rewrap.ts';
+import { createEmbeddedSecrets } from '../../src/store/secrets.ts';
 import { createSigningKeys } from '../../src/store/signing-keys.ts';
 import { withDatabases } from '../support/databases.ts';
 import { record } from './fixtures.ts';
@@ -74,6 +75,19 @@ withDatabases('a change of the key-encryption key', (databases) => {
     await expect(openInstance(db, old)).rejects.toThrow(/after a change of that key, the new one/);
     const late = createPersonKeys({ db, envelope: old, instance });
     await expect(late.keyFor(alice)).rejects.toThrow(/give it the key that the other nodes seal with/);
+  });
+
+  test('embedded secrets come along, whatever their fields are called, and keep their version', async () => {
+    const { db } = await sealedDatabase();
+    const before = createEmbeddedSecrets(db, old);
+    const fields = { 'a,"b" \\ {c}': 'one', ünï: 'two', NULL: 'three', plain: 'four' };
+    for (const path of ['team/x', 'people/al~2Fice/y', 'team/x'])
+      await before.change(path, () => ({ put: { fields, tags: { cambist_owner: 'corp:ann' } } }), recordOf);
+    expect(await walk(db, changing)).toMatchObject({ rewrapped: 9, unreadable: 0, left: 0 });
+    const after = createEmbeddedSecrets(db, changed);
+    expect(await after.read('team/x')).toEqual({ version: 2, fields, tags: { cambist_owner: 'corp:ann' } });
+    expect(await after.read('people/al~2Fice/y')).toMatchObject({ version: 1, fields });
+    await expect(before.read('team/x')).rejects.toBeInstanceOf(WrongKeyEncryptionKey);
   });
 
   test('doing it again does nothing, and leaves no record', async () => {

@@ -10,6 +10,7 @@ import type { Kind, StoredObject } from '../../objects/kinds.ts';
 import { countSecrets } from '../../store/examination.ts';
 import { createObjectStore } from '../../store/objects.ts';
 import type { ObjectStore } from '../../store/objects.ts';
+import { createEmbeddedSecrets } from '../../store/secrets.ts';
 import { createSigningKeys } from '../../store/signing-keys.ts';
 import { databaseChecks, findVersionFault } from './database-checks.ts';
 import type { DatabaseCheckParts } from './database-checks.ts';
@@ -19,6 +20,7 @@ import { keyChecks } from './key-checks.ts';
 import type { KeyCheckParts } from './key-checks.ts';
 import { objectChecks } from './object-checks.ts';
 import type { Registered } from './object-checks.ts';
+import { secretChecks } from './secret-checks.ts';
 
 export interface ExamineParts extends DatabaseCheckParts, Pick<KeyCheckParts, 'keyTimes'> {
   readonly clock: Clock;
@@ -43,6 +45,11 @@ export async function examine(parts: ExamineParts, onDone?: (done: number, of: n
       ...databaseChecks(parts),
       ...keyChecks({ listKeys, keyTimes: parts.keyTimes }),
       ...objectChecks({ ...parts, fetcher, registered, secrets: await countSecrets(database) }),
+      ...secretChecks({
+        clock,
+        upstreams: registered.upstream,
+        embeddedSecrets: createEmbeddedSecrets(database, parts.envelope),
+      }),
     ];
     return await runChecks(checks, undefined, onDone);
   } finally {

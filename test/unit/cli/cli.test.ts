@@ -97,6 +97,7 @@ async function run(args: string, over: Partial<CliParts> = {}): Promise<Ran> {
       }),
     keys: {} as OperationsParts['keys'],
     revocation: {} as OperationsParts['revocation'],
+    secrets: {} as OperationsParts['secrets'],
     upkeep: {} as OperationsParts['upkeep'],
     ownIssuer: 'http://127.0.0.1:8080',
     demoRefusedBecause: undefined,
