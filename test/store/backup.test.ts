@@ -67,6 +67,11 @@ withDatabases('backup and restore', (databases) => {
       `INSERT INTO person_key (ref, blind_index, sealed_key) VALUES (gen_random_uuid(), sha256('x'), $1)`,
       [envelope.seal(Buffer.from('k'), 'p')],
     );
+    return database;
+  }
+
+  /** Two embedded secrets, one of them rotated, and their three records. */
+  async function keepSecrets(db: Database): Promise<void> {
     const secret = { fields: { 'a "key"': SECRET_VALUE, ünï: 'x' }, tags: { cambist_owner: SECRET_VALUE } };
     for (const path of ['team/x', 'team/y', 'team/x'])
       await createEmbeddedSecrets(db, envelope).change(
@@ -74,7 +79,6 @@ withDatabases('backup and restore', (databases) => {
         () => ({ put: secret }),
         () => record('changed'),
       );
-    return database;
   }
 
   /** Every row of every table of ours, as text; what a restore changes on purpose is left out. */
@@ -102,8 +106,9 @@ withDatabases('backup and restore', (databases) => {
 
   test('every row of every table comes back as it was', async () => {
     const { db } = await used();
+    await keepSecrets(db);
     const summary = await takeBackup(db, envelope, file);
-    expect(summary.rows).toMatchObject({ object: 1, client_secret: 1, replay_mark: 250, audit_record: 250 });
+    expect(summary.rows).toMatchObject({ object: 1, client_secret: 1, secret: 2, replay_mark: 250, audit_record: 253 });
     const target = await databases.fresh();
     await target.asRole(undefined, (owner) => restoreBackup(owner, options(file)));
     expect(await contentOf(target.db)).toEqual(await contentOf(db));
@@ -132,6 +137,7 @@ withDatabases('backup and restore', (databases) => {
 
   test('the file is for its owner only, in nobody else’s place, and holds no secret in clear', async () => {
     const { db } = await used();
+    await keepSecrets(db);
     const { secret } = await createClientSecrets(db).add('agent');
     await takeBackup(db, envelope, file);
     expect(statSync(file).mode & 0o777).toBe(0o600);
