@@ -1,0 +1,107 @@
+/**
+ * Leases, each under a holder: a token of its own whose accessor is known before the lease is asked for. Whoever revokes
+ * the holder ends the lease, also one whose answer was lost.
+ */
+import { isJsonObject } from '../../tokens/strict-json.ts';
+import type { LeaseBroker, LeaseHolder, LeasedSecret } from '../secret-store.ts';
+import { VaultUnavailable, saidBy } from './fault.ts';
+import { textFields } from './key-value.ts';
+import type { LoggedIn } from './login.ts';
+import type { Questions, VaultQuestion } from './questions.ts';
+import type { VaultSession } from './session.ts';
+import type { SubjectLogins } from './subject-logins.ts';
+import type { VaultAnswer } from './transport.ts';
+
+/** A token that is made, and ends, as soon as this is over is not worth a lease. */
+const HOLDER_MIN_SECONDS = 5;
+
+export function createLeaseBroker(parts: {
+  readonly questions: Questions;
+  readonly session: VaultSession;
+  readonly subjects: SubjectLogins | undefined;
+  readonly tokenRole: string | undefined;
+}): LeaseBroker {
+  const { questions, session, subjects, tokenRole } = parts;
+
+  async function openUnder(
+    parent: LoggedIn,
+    wantedSeconds: number,
+    ask: (question: Omit<VaultQuestion, 'token'>) => Promise<VaultAnswer>,
+  ) {
+    const leftSeconds = Math.floor((parent.endsAtMs - performance.now()) / 1000);
+    // An orphan does not end with the login that made it; every other token does, whatever it was promised.
+    const seconds = tokenRole === undefined ? Math.min(wantedSeconds, leftSeconds) : wantedSeconds;
+    if (seconds < HOLDER_MIN_SECONDS)
+      throw new VaultUnavailable(
+        'odd_answer',
+        'the login lives too short for a lease: raise its token_ttl, or set vault.lease_token_role',
+      );
+    const ttl = `${seconds}s`;
+    const answer = await ask({
+      method: 'POST',
+      path: tokenRole === undefined ? 'auth/token/create' : `auth/token/create/${tokenRole}`,
+      body: { ttl, explicit_max_ttl: ttl, renewable: false, type: 'service', display_name: 'cambist-lease' },
+      // A holder that nobody hears of holds nothing, and ends by itself.
+      repeat: 'safe',
+    });
+    if (answer.status !== 200)
+      throw new VaultUnavailable(
+        'login_refused',
+        `no token for a lease (auth/token/create${tokenRole === undefined ? '' : `/${tokenRole}`}): ${saidBy(answer.body) ?? `status ${answer.status}`}`,
+      );
+    const auth = answer.body?.['auth'];
+    const { client_token: token, accessor, lease_duration: duration } = isJsonObject(auth) ? auth : {};
+    if (typeof token !== 'string' || typeof accessor !== 'string' || accessor === '' || typeof duration !== 'number')
+      throw new VaultUnavailable('odd_answer', 'a token for a lease without an accessor: a batch token, perhaps');
+    return holderOf(questions, token, accessor, duration > 0 ? Math.min(duration, seconds) : seconds);
+  }
+
+  return {
+    async openHolder(lifetimeSeconds, as) {
+      if (as === undefined) {
+        const parent = await session.lasting(lifetimeSeconds);
+        return openUnder(parent, lifetimeSeconds, (question) => session.ask(question));
+      }
+      const parent = await subjects?.logIn(as, lifetimeSeconds);
+      if (parent === undefined) throw new VaultUnavailable('login_refused', 'the subject of this request');
+      return openUnder(parent, lifetimeSeconds, (question) => questions.ask({ ...question, token: parent.token }));
+    },
+
+    async revokeHolder(accessor) {
+      const path = 'auth/token/revoke-accessor';
+      const answer = await session.ask({ method: 'POST', path, body: { accessor }, repeat: 'safe' });
+      if (answer.status === 204 || answer.status === 200 || answer.status === 404) return;
+      const said = saidBy(answer.body);
+      // Vault says so of an accessor that it does not know: the holder has ended, and its leases with it.
+      if (/invalid accessor/i.test(said ?? '')) return;
+      throw new VaultUnavailable('login_refused', `${path}: ${said ?? `status ${answer.status}`}`);
+    },
+  };
+}
+
+function holderOf(questions: Questions, token: string, accessor: string, lifetimeSeconds: number): LeaseHolder {
+  const endsAtMs = performance.now() + lifetimeSeconds * 1000;
+  return {
+    accessor,
+    async lease(path) {
+      const startedMs = performance.now();
+      const answer = await questions.ask({ method: 'GET', path, token, repeat: 'once' });
+      if (answer.status === 403) return { missing: 'forbidden' };
+      if (answer.status === 404) return { missing: 'absent' };
+      if (answer.status !== 200)
+        throw new VaultUnavailable('odd_answer', saidBy(answer.body) ?? `status ${answer.status}`);
+      return { leased: leaseIn(answer, (endsAtMs - startedMs) / 1000) };
+    },
+  };
+}
+
+/** Ends no later than its holder does, whatever the engine says. */
+function leaseIn({ body }: VaultAnswer, holderLeftSeconds: number): LeasedSecret {
+  const { lease_id: leaseId, lease_duration: duration, data } = body ?? {};
+  if (typeof leaseId !== 'string' || leaseId === '' || typeof duration !== 'number' || duration <= 0)
+    throw new VaultUnavailable(
+      'odd_answer',
+      'what was read is no lease: credential.path must name something like database/creds/<role>',
+    );
+  return { leaseId, fields: textFields(data), durationSeconds: Math.floor(Math.min(duration, holderLeftSeconds)) };
+}

@@ -1,0 +1,146 @@
+/**
+ * How bytes reach Vault: node-vault is given this in place of its own transport (axios). One origin, no redirects, no
+ * proxy of the environment, an authority of our choosing, bounds on time and size, JSON read strictly. It answers
+ * node-vault with status 200 whatever Vault said, and with Vault's own status inside: which answers are a success is
+ * then decided in one place of ours, not by what the path looks like.
+ */
+import { readFileSync } from 'node:fs';
+import { Agent, request } from 'undici';
+import type { Dispatcher } from 'undici';
+import { isJsonObject, parseStrictJson } from '../../tokens/strict-json.ts';
+import type { JsonObject } from '../../tokens/strict-json.ts';
+import { VaultUnavailable } from './fault.ts';
+
+/** What Vault answered. */
+export interface VaultAnswer {
+  readonly status: number;
+  /** `undefined` where there was no body. */
+  readonly body: JsonObject | undefined;
+  readonly retryAfterSeconds: number | undefined;
+}
+
+/** What node-vault hands to its transport. */
+export interface TransportRequest {
+  readonly uri: string;
+  readonly method: string;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly json?: unknown;
+  readonly timeoutMs: number;
+}
+
+export interface TransportResponse {
+  readonly statusCode: 200;
+  readonly body: VaultAnswer;
+  readonly request: { readonly path: string };
+}
+
+export interface Transport {
+  /** What node-vault calls; it takes the place of the package `request-promise`. */
+  defaults(): (request: TransportRequest) => Promise<TransportResponse>;
+  /** Ends idle connections, and cuts those in use. */
+  close(): Promise<void>;
+}
+
+/** A secret of Vault is at most 1 MiB by its own default. */
+const ANSWER_MAX_BYTES = 2_097_152;
+const CONNECTIONS_MAX = 64;
+
+/** Throws where the file of the authority cannot be read. */
+export function createTransport({ caFile }: { readonly caFile: string | undefined }): Transport {
+  const agent = new Agent({
+    connections: CONNECTIONS_MAX,
+    maxHeaderSize: 16_384,
+    connect: caFile === undefined ? {} : { ca: readFileSync(caFile, 'utf8') },
+  });
+  const closing = new AbortController();
+  const isClosing = () => closing.signal.aborted;
+
+  async function send({ uri, method, headers, json, timeoutMs }: TransportRequest): Promise<VaultAnswer> {
+    if (isClosing()) throw new VaultUnavailable('closed', undefined, { notSent: true });
+    const deadline = new AbortController();
+    const timer = setTimeout(() => {
+      deadline.abort();
+    }, timeoutMs);
+    try {
+      const response = await request(uri, {
+        dispatcher: agent,
+        method,
+        headers: {
+          ...headers,
+          accept: 'application/json',
+          'accept-encoding': 'identity',
+          'user-agent': 'cambist',
+          ...(json === undefined ? {} : { 'content-type': 'application/json' }),
+        },
+        body: json === undefined ? null : JSON.stringify(json),
+        signal: AbortSignal.any([deadline.signal, closing.signal]),
+      });
+      return await readAnswer(response);
+    } catch (error) {
+      if (error instanceof VaultUnavailable) throw error;
+      // What was thrown may hold the request and its headers: only its code goes on.
+      if (isClosing()) throw new VaultUnavailable('closed');
+      if (deadline.signal.aborted) throw new VaultUnavailable('timeout', `${Math.round(timeoutMs)} ms`);
+      throw asFault(error);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  return {
+    defaults: () => async (options) => ({
+      statusCode: 200,
+      body: await send(options),
+      request: { path: '/' },
+    }),
+    async close() {
+      closing.abort();
+      await agent.destroy();
+    },
+  };
+}
+
+async function readAnswer({ statusCode, headers, body }: Dispatcher.ResponseData): Promise<VaultAnswer> {
+  const drop = () => {
+    body.on('error', () => undefined).destroy();
+  };
+  if (statusCode >= 300 && statusCode < 400) {
+    drop();
+    throw new VaultUnavailable('redirect', String(statusCode));
+  }
+  const chunks: Uint8Array[] = [];
+  let size = 0;
+  for await (const chunk of body as AsyncIterable<Uint8Array>) {
+    size += chunk.byteLength;
+    if (size > ANSWER_MAX_BYTES) {
+      drop();
+      throw new VaultUnavailable('too_large');
+    }
+    chunks.push(chunk);
+  }
+  const value = size === 0 ? undefined : parseStrictJson(Buffer.concat(chunks));
+  // An error page of a proxy in front says enough by its status.
+  if (size > 0 && !isJsonObject(value) && statusCode < 400) throw new VaultUnavailable('not_json');
+  const retryAfter = headers['retry-after'];
+  return {
+    status: statusCode,
+    body: isJsonObject(value) ? value : undefined,
+    retryAfterSeconds: typeof retryAfter === 'string' && /^\d{1,4}$/.test(retryAfter) ? Number(retryAfter) : undefined,
+  };
+}
+
+/** Codes of what happens before anything is sent. */
+const NOT_SENT = /^(ECONNREFUSED|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH|UND_ERR_CONNECT_TIMEOUT)$/;
+
+function asFault(error: unknown): VaultUnavailable {
+  const codeOf = (value: unknown) => {
+    const { code } = (value ?? {}) as { readonly code?: unknown };
+    return typeof code === 'string' && /^[A-Z][A-Z0-9_]{1,60}$/.test(code) ? code : undefined;
+  };
+  const { errors } = error as { readonly errors?: readonly unknown[] };
+  const code = codeOf(error) ?? codeOf(errors?.[0]);
+  if (code !== undefined && /CERT|TLS|SSL|SIGNATURE|EPROTO|CRL/.test(code))
+    return new VaultUnavailable('tls', code, { notSent: true });
+  if (code === 'UND_ERR_HEADERS_TIMEOUT' || code === 'UND_ERR_BODY_TIMEOUT') return new VaultUnavailable('timeout');
+  return new VaultUnavailable('unreachable', code, { notSent: code !== undefined && NOT_SENT.test(code) });
+}
