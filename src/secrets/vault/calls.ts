@@ -62,14 +62,12 @@ export function createVaultCalls({ address, namespace, caFile }: VaultEndpoint):
   };
 }
 
-/** Segments of the grammar of `secretPath` (objects/upstream-templates.ts), encoded. */
+/** Segments of the grammar of `secretPath` (objects/upstream-templates.ts): none that a server could read otherwise. */
+export function isPlainPath(path: string): boolean {
+  return path.split('/').every((segment) => /^[A-Za-z0-9._~=@:+-]+$/.test(segment) && !/^\.+$/.test(segment));
+}
+
 function encodedPath(path: string): string {
-  return path
-    .split('/')
-    .map((segment) => {
-      if (!/^[A-Za-z0-9._~=@:+-]+$/.test(segment) || /^\.+$/.test(segment))
-        throw new Error('a path for Vault has a segment that could lead elsewhere');
-      return encodeURIComponent(segment);
-    })
-    .join('/');
+  if (!isPlainPath(path)) throw new Error('a path for Vault has a segment that could lead elsewhere');
+  return path.split('/').map(encodeURIComponent).join('/');
 }

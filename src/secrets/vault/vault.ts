@@ -5,7 +5,7 @@
 import type { Logger } from '../../core/log.ts';
 import type { LeaseBroker, SecretLookup, SecretStore, VaultUser } from '../secret-store.ts';
 import type { BreakerState } from './breaker.ts';
-import { createVaultCalls } from './calls.ts';
+import { createVaultCalls, isPlainPath } from './calls.ts';
 import { VAULT_FAULTS } from './fault.ts';
 import { readLookup } from './key-value.ts';
 import { createLeaseBroker } from './leases.ts';
@@ -69,6 +69,8 @@ export function createVault({ settings, logger, mint, onAnswer = () => undefined
   return {
     async read({ mount = settings.kvMount, path: place }, as) {
       const path = `${mount}/data/${place}`;
+      // Nothing lies where no path leads; it is not asked, since who answers might read the path otherwise.
+      if (!isPlainPath(path)) return { missing: 'absent' };
       if (as !== undefined) return readAs(as, path);
       return readLookup(await session.ask({ method: 'GET', path, repeat: 'safe' }));
     },
