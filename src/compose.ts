@@ -72,7 +72,7 @@ export async function composeService(parts: ServiceParts): Promise<Service> {
   const telemetry = parts.telemetry ?? createTelemetry();
   const foundation = await openFoundation(parts, telemetry);
   const { database, objects, clientSecrets, persons, keys, committer, fetcher, issued, revocations } = foundation;
-  const { changeRecord, prepareChange } = foundation;
+  const { changeRecord, prepareChange, credentials } = foundation;
   const roads = createRoads(parts, foundation);
   const housekeeping = createUpkeep(parts, foundation);
   const { heartbeat, listeners, stopMeasuring } = createFront(parts, telemetry, foundation, roads, housekeeping);
@@ -113,6 +113,7 @@ export async function composeService(parts: ServiceParts): Promise<Service> {
       await Promise.all([housekeeping.stop(), keys.schedule.stop()]);
       await roads.noise.stop();
       await committer.drain();
+      credentials.close();
       await fetcher.close();
       roads.limits.stop();
       await listeners.closeAdmin();

@@ -23,6 +23,7 @@ import { createPersonKeys } from '../store/persons.ts';
 import { createRevocations } from '../store/revocations.ts';
 import { createEmbeddedSecrets } from '../store/secrets.ts';
 import { createKeySets } from '../trust/key-sets.ts';
+import { createCredentials, DEFAULT_CACHE_SECONDS } from '../upstream/credentials.ts';
 import { hooksOf } from './instruments.ts';
 import type { ServiceParts } from './parts.ts';
 import { createSecretStores } from './secrets.ts';
@@ -63,6 +64,13 @@ export async function openFoundation(parts: ServiceParts, telemetry: Telemetry) 
   const keys = await openKeys({ database, envelope, clock, logger, times: parts.keyTimes, recordOf: changeRecord });
   objects.feed.followKeys(() => keys.ring.reload());
   const fetcher = createFetcher({ clock, logger, tracing: telemetry.tracing, onFetch: hooks.onFetch });
+  const secrets = createSecretStores(embeddedSecrets);
+  const credentials = createCredentials({
+    stores: secrets,
+    clock,
+    cacheSeconds: parts.secretCacheSeconds ?? DEFAULT_CACHE_SECONDS,
+    fetcher,
+  });
   const committer = createCommitter({
     db: database,
     clock,
@@ -80,7 +88,8 @@ export async function openFoundation(parts: ServiceParts, telemetry: Telemetry) 
     clientSecrets,
     /** What the operations on embedded secrets change; everybody else reads through `secrets`. */
     embeddedSecrets,
-    secrets: createSecretStores(embeddedSecrets),
+    secrets,
+    credentials,
     persons,
     issued: createIssuedTokens(database),
     revocations: createRevocations(database),

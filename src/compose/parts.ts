@@ -29,6 +29,8 @@ export interface ServiceParts {
     /** `undefined` = audit records are kept for ever. */
     readonly auditRetentionDays: number | undefined;
   };
+  /** How long a secret that is injected is used without being read again; default 5, 0 = not at all. */
+  readonly secretCacheSeconds?: number;
   /** Told what each step of the road cost. */
   readonly observe?: (phase: Phase, durationMs: number) => void;
   /** Default: of this service alone, with an SDK where one was registered with the API of OpenTelemetry. */

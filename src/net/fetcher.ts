@@ -37,11 +37,28 @@ export interface FetchedJson {
   readonly serverTimeMs?: number | undefined;
 }
 
+export interface PostOptions extends Pick<FetchOptions, 'internal' | 'caFile' | 'maxBytes'> {
+  /** Value of `Authorization`. */
+  readonly authorization?: string;
+}
+
+export interface PostedForm {
+  /** 200, or 400 to 499. */
+  readonly status: number;
+  /** Strict JSON; of another status than 200 also `undefined`, where it is none. */
+  readonly body: unknown;
+}
+
 export interface Fetcher {
   /** GETs a JSON document; throws `FetchFailed`. */
   getJson(url: string, options: FetchOptions): Promise<FetchedJson>;
   /** Cuts what is in flight; later fetches fail. */
   close(): Promise<void>;
+}
+
+export interface FormPoster {
+  /** POSTs a form and reads the JSON that comes back; throws `FetchFailed`, but not because of a status of 400 to 499. */
+  postForm(url: string, form: URLSearchParams, options: PostOptions): Promise<PostedForm>;
 }
 
 /**
@@ -60,19 +77,19 @@ export function createFetcher(settings: {
   readonly tracing?: Pick<Tracing, 'client'>;
   /** Told of every fetch how long it took. */
   readonly onFetch?: (durationMs: number, outcome: 'done' | 'failed') => void;
-}): Fetcher {
+}): Fetcher & FormPoster {
   const { clock, logger, timeoutMs = 5000, maxBytes = 262_144, resolve = resolveBySystem } = settings;
   const closing = new AbortController();
   const inFlight = new Set<Promise<unknown>>();
 
-  async function getJson(url: string, options: FetchOptions): Promise<FetchedJson> {
+  async function observed<T>(url: string, ask: Ask<T>): Promise<T> {
     const { tracing, onFetch } = settings;
     const startedMs = performance.now();
     let outcome: 'done' | 'failed' = 'failed';
     try {
       const fetched = await (tracing === undefined
-        ? guarded(url, options, {})
-        : tracing.client('GET', serverOf(url), (headers) => guarded(url, options, headers)));
+        ? guarded(url, ask, {})
+        : tracing.client(ask.method, serverOf(url, ask.method), (headers) => guarded(url, ask, headers)));
       outcome = 'done';
       return fetched;
     } finally {
@@ -80,7 +97,7 @@ export function createFetcher(settings: {
     }
   }
 
-  async function guarded(url: string, options: FetchOptions, trace: Partial<TraceHeaders>): Promise<FetchedJson> {
+  async function guarded<T>(url: string, ask: Ask<T>, trace: Partial<TraceHeaders>): Promise<T> {
     const startedMs = clock.nowMs();
     const target = URL.canParse(url) ? new URL(url) : undefined;
     const host = target?.host ?? 'unknown';
@@ -92,7 +109,7 @@ export function createFetcher(settings: {
     const signal = AbortSignal.any([deadline.signal, closing.signal]);
     try {
       if (target === undefined) throw new FetchFailed('scheme_refused', host);
-      const bounded = { ...options, maxBytes: options.maxBytes ?? maxBytes, trace };
+      const bounded = { ...ask, maxBytes: ask.options.maxBytes ?? maxBytes, trace };
       const fetched = await fetchOnce(target, bounded, resolve, signal);
       logger.debug({ host, durationMs: clock.nowMs() - startedMs }, 'fetched');
       return fetched;
@@ -109,14 +126,17 @@ export function createFetcher(settings: {
     }
   }
 
+  function begin<T>(url: string, ask: Ask<T>): Promise<T> {
+    const fetching = observed(url, ask);
+    inFlight.add(fetching);
+    const forget = () => inFlight.delete(fetching);
+    fetching.then(forget, forget);
+    return fetching;
+  }
+
   return {
-    getJson(url, options) {
-      const fetching = getJson(url, options);
-      inFlight.add(fetching);
-      const forget = () => inFlight.delete(fetching);
-      fetching.then(forget, forget);
-      return fetching;
-    },
+    getJson: (url, options) => begin(url, { method: 'GET', options, read: readDocument }),
+    postForm: (url, form, options) => begin(url, { method: 'POST', options, form, read: readPosted }),
     async close() {
       closing.abort();
       await Promise.allSettled(inFlight);
@@ -124,30 +144,40 @@ export function createFetcher(settings: {
   };
 }
 
+/** One request, and how its answer is read. */
+interface Ask<T> {
+  readonly method: 'GET' | 'POST';
+  readonly options: FetchOptions & PostOptions;
+  readonly form?: URLSearchParams;
+  read(response: Dispatcher.ResponseData, host: string, maxBytes: number): Promise<T>;
+}
+
 /** Where a fetch goes, as a span says it (OpenTelemetry semantic conventions, HTTP client); never the path. */
-function serverOf(url: string): SpanAttributes {
-  if (!URL.canParse(url)) return { 'http.request.method': 'GET' };
+function serverOf(url: string, method: string): SpanAttributes {
+  if (!URL.canParse(url)) return { 'http.request.method': method };
   const { hostname, port, protocol } = new URL(url);
   const usual = protocol === 'http:' ? 80 : 443;
   return {
-    'http.request.method': 'GET',
+    'http.request.method': method,
     'server.address': hostname,
     'server.port': port === '' ? usual : Number(port),
   };
 }
 
-async function fetchOnce(
+async function fetchOnce<T>(
   target: URL,
-  options: FetchOptions & { readonly maxBytes: number; readonly trace: Partial<TraceHeaders> },
+  ask: Ask<T> & { readonly maxBytes: number; readonly trace: Partial<TraceHeaders> },
   resolve: Resolve,
   signal: AbortSignal,
-): Promise<FetchedJson> {
+): Promise<T> {
+  const { options, form } = ask;
   const addresses = await checkedAddresses(target, options.internal, resolve, signal);
   const [ca, bearer] = await Promise.all([
     options.caFile === undefined ? undefined : readLocalFile(options.caFile, target.host),
     options.bearerFile === undefined ? undefined : readBearer(options.bearerFile, target.host),
   ]);
   signal.throwIfAborted();
+  const authorization = bearer === undefined ? options.authorization : `Bearer ${bearer}`;
   // An agent per fetch: fetches are rare, and a connection is never reused beyond the check of its address.
   const agent = new Agent({
     connect: { lookup: pinned(addresses), ...(ca !== undefined && { ca }) },
@@ -158,25 +188,55 @@ async function fetchOnce(
     const response = await request(target, {
       dispatcher: agent,
       signal,
+      method: ask.method,
       headers: {
-        accept: 'application/json, application/jwk-set+json;q=0.9',
+        accept: form === undefined ? 'application/json, application/jwk-set+json;q=0.9' : 'application/json',
         'accept-encoding': 'identity',
         'user-agent': 'cambist',
-        ...options.trace,
-        ...(bearer !== undefined && { authorization: `Bearer ${bearer}` }),
+        ...ask.trace,
+        ...(form !== undefined && { 'content-type': 'application/x-www-form-urlencoded' }),
+        ...(authorization !== undefined && { authorization }),
       },
+      ...(form !== undefined && { body: form.toString() }),
     });
-    return await readResponse(response, target.host, options.maxBytes);
+    return await ask.read(response, target.host, ask.maxBytes);
   } finally {
     // Also destroys the socket of an answer that was not read to its end.
     await agent.destroy();
   }
 }
 
-async function readResponse(response: Dispatcher.ResponseData, host: string, maxBytes: number): Promise<FetchedJson> {
-  const { statusCode, headers, body } = response;
-  if (statusCode >= 300 && statusCode < 400) throw new FetchFailed('redirect', host, String(statusCode));
+async function readDocument(response: Dispatcher.ResponseData, host: string, maxBytes: number): Promise<FetchedJson> {
+  const { statusCode, headers } = response;
+  refuseRedirect(statusCode, host);
   if (statusCode !== 200) throw new FetchFailed('status', host, String(statusCode));
+  return {
+    body: await readJson(response, host, maxBytes),
+    maxAgeSeconds: maxAgeOf(headers['cache-control'], headers['age']),
+    serverTimeMs: timeOf(headers['date']),
+  };
+}
+
+async function readPosted(response: Dispatcher.ResponseData, host: string, maxBytes: number): Promise<PostedForm> {
+  const { statusCode: status } = response;
+  refuseRedirect(status, host);
+  if (status === 200) return { status, body: await readJson(response, host, maxBytes) };
+  if (status < 400 || status > 499) throw new FetchFailed('status', host, String(status));
+  try {
+    return { status, body: await readJson(response, host, maxBytes) };
+  } catch (error) {
+    // A page instead of JSON: the status says enough.
+    if (error instanceof FetchFailed) return { status, body: undefined };
+    throw error;
+  }
+}
+
+function refuseRedirect(status: number, host: string): void {
+  if (status >= 300 && status < 400) throw new FetchFailed('redirect', host, String(status));
+}
+
+async function readJson(response: Dispatcher.ResponseData, host: string, maxBytes: number): Promise<unknown> {
+  const { headers, body } = response;
   if ((headers['content-encoding'] ?? 'identity') !== 'identity') throw new FetchFailed('encoding', host);
   if (!isJsonType(headers['content-type'])) throw new FetchFailed('not_json', host, 'content type');
   if (Number(headers['content-length']) > maxBytes) throw new FetchFailed('too_large', host);
@@ -189,11 +249,7 @@ async function readResponse(response: Dispatcher.ResponseData, host: string, max
   }
   const value = parseStrictJson(Buffer.concat(chunks));
   if (value === undefined) throw new FetchFailed('not_json', host);
-  return {
-    body: value,
-    maxAgeSeconds: maxAgeOf(headers['cache-control'], headers['age']),
-    serverTimeMs: timeOf(headers['date']),
-  };
+  return value;
 }
 
 type HeaderValue = string | string[] | undefined;

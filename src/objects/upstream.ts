@@ -155,6 +155,8 @@ export const upstreamSpec = z
     }
     const template = templateFault(credential.path);
     if (template !== undefined) fault(['credential', 'path'], template);
+    if ('mount' in credential && credential.mount?.includes('{') === true)
+      fault(['credential', 'mount'], 'must be the same for everybody: it takes no placeholders');
     if (credential.store === 'embedded' && credential.login === 'subject')
       fault(['credential', 'login'], 'only Vault knows logins');
     if (inject.kind === 'header') {
