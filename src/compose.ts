@@ -6,6 +6,7 @@ import type { AddressInfo } from 'node:net';
 import type { KeyOperationsParts } from './admin/key-operations.ts';
 import type { OperationsParts } from './admin/operations.ts';
 import type { PersonalFields } from './audit/personal.ts';
+import { createComposedEgress } from './compose/egress.ts';
 import { openFoundation } from './compose/foundation.ts';
 import type { PrepareChange } from './compose/foundation.ts';
 import { createFront } from './compose/front.ts';
@@ -75,7 +76,15 @@ export async function composeService(parts: ServiceParts): Promise<Service> {
   const { changeRecord, prepareChange, credentials } = foundation;
   const roads = createRoads(parts, foundation);
   const housekeeping = createUpkeep(parts, foundation);
-  const { heartbeat, listeners, stopMeasuring } = createFront(parts, telemetry, foundation, roads, housekeeping);
+  const egress = createComposedEgress(parts, telemetry, foundation, roads);
+  const { heartbeat, listeners, stopMeasuring } = createFront(
+    parts,
+    telemetry,
+    foundation,
+    roads,
+    egress,
+    housekeeping,
+  );
 
   return {
     health: heartbeat,
@@ -111,6 +120,7 @@ export async function composeService(parts: ServiceParts): Promise<Service> {
     stop: async ({ graceMs = 0 } = {}) => {
       await listeners.closePublic(graceMs);
       await Promise.all([housekeeping.stop(), keys.schedule.stop()]);
+      await egress?.stop();
       await roads.noise.stop();
       await committer.drain();
       credentials.close();

@@ -15,6 +15,8 @@ export interface PersonalFields {
   readonly roles?: readonly string[];
   /** Full address of the caller that presented this person's token. */
   readonly source?: string;
+  /** Path of a call to an upstream on this person's behalf, without its query. */
+  readonly path?: string;
 }
 
 /** The key of one person. */

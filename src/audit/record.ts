@@ -11,12 +11,21 @@ export const RECORD_VERSION = 1 as const;
 
 /** What happened. `noise` = refusals of unauthenticated callers, counted; `undelivered` = committed, never answered. */
 export type RecordKind =
-  'issued' | 'refused' | 'failed' | 'undelivered' | 'noise' | 'changed' | 'revoked' | 'introspected' | 'opened' | 'closed';
+  | 'issued'
+  | 'refused'
+  | 'failed'
+  | 'undelivered'
+  | 'noise'
+  | 'changed'
+  | 'revoked'
+  | 'introspected'
+  | 'opened'
+  | 'closed';
 
 /**
  * The personal fields, each sealed as one JSON object under the key of its person:
  * `iss`, `sub`, `email`, `name`, `groups`, `roles` (of subject or actor), `source` (the caller's address, for the
- * subject), and the policy inputs that repeat them. Clients are not persons: their ids stand in clear.
+ * subject), `path` (of a call to an upstream), and the policy inputs that repeat them. Clients are not persons: their ids stand in clear.
  */
 export interface SealedPerson {
   /** Random id of the person's key row; not derived from the person. */

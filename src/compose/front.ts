@@ -8,7 +8,7 @@ import { measureProcess } from '../core/telemetry/process.ts';
 import { adminRoutes } from '../http/admin-server.ts';
 import { createListeners } from '../http/listeners.ts';
 import { METRICS_CONTENT_TYPE, observeRequests } from '../http/metrics.ts';
-import { routes } from '../http/server.ts';
+import { routes, subtrees } from '../http/server.ts';
 import { createSourceOf } from '../http/source-address.ts';
 import { DEFAULT_TIMES } from '../keys/open.ts';
 import { slotsOf } from '../keys/slots.ts';
@@ -20,6 +20,7 @@ import { readGauges } from './instruments.ts';
 import type { ServiceParts } from './parts.ts';
 import { GRANTS } from './roads.ts';
 import type { Roads } from './roads.ts';
+import type { ComposedEgress } from './egress.ts';
 
 const CLOCK_SKEW_LIMIT_MS = 2_000;
 
@@ -31,6 +32,7 @@ export function createFront(
   telemetry: Telemetry,
   foundation: Foundation,
   roads: Roads,
+  egress: ComposedEgress | undefined,
   housekeeping: HousekeepingRunner,
 ) {
   const { issuer, logger } = parts;
@@ -45,12 +47,13 @@ export function createFront(
   });
   const { readiness } = heartbeat;
   const { limits, ...shown } = roads;
+  const sourceOf = createSourceOf(parts.trustedProxies ?? []);
   const publicRoutes = routes({
     ...shown,
     issuer,
     logger,
     readiness,
-    sourceOf: createSourceOf(parts.trustedProxies ?? []),
+    sourceOf,
     load: limits.load,
     observe: observeRequests(telemetry),
     grantTypes: GRANTS.map((grant) => grant.grantType),
@@ -65,7 +68,9 @@ export function createFront(
     readiness,
     metrics: () => Promise.resolve({ contentType: METRICS_CONTENT_TYPE, body: telemetry.metrics.render() }),
   });
-  const listeners = createListeners({ public: publicRoutes, admin: ofOperators }, heartbeat, logger);
+  const stopping = () => readiness.failing().some(({ name }) => name === 'draining');
+  const below = egress === undefined ? [] : subtrees(egress.endpoint({ sourceOf, stopping }));
+  const listeners = createListeners({ public: publicRoutes, admin: ofOperators }, below, heartbeat, logger);
   readGauges(telemetry, {
     pool: () => database.pool(),
     commits: () => committer.sizes(),

@@ -8,7 +8,9 @@ import type { Telemetry } from '../core/telemetry.ts';
 import type { Phase } from '../exchange/road.ts';
 import type { KeyTimes } from '../keys/due.ts';
 import type { LimitSettings } from '../limits/bounds.ts';
+import type { Resolve } from '../net/guard.ts';
 import type { Database } from '../store/database.ts';
+import type { Credentials } from '../upstream/credential.ts';
 
 export interface ServiceParts {
   readonly issuer: string;
@@ -37,6 +39,10 @@ export interface ServiceParts {
   readonly telemetry?: Telemetry;
   /** Of this program, for metrics. */
   readonly version?: string;
+  /** Where the credentials of upstreams come from; without it nothing is forwarded. */
+  readonly credentials?: Credentials;
+  /** How names of upstreams become addresses; default the system's resolver. */
+  readonly resolve?: Resolve;
   /** CIDR ranges whose `X-Forwarded-For` is believed; default none. */
   readonly trustedProxies?: readonly string[];
   /** Beyond it this node is not ready; default 2000. */

@@ -84,6 +84,9 @@ export function createRoads(parts: ServiceParts, foundation: Foundation) {
   return {
     limits,
     noise,
+    registry: shared.registry,
+    ownTokens,
+    findRevocation,
     road,
     introspect: createStatusRoad(shared, 'introspect', createIntrospection({ issuer, ownTokens, findRevocation })),
     revoke: createStatusRoad(shared, 'revoke', createRevocation({ clock, ownTokens, issued })),

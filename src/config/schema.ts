@@ -59,6 +59,8 @@ export const ENVIRONMENT_SETTINGS = {
   CAMBIST_LIMITS_STATUS_PER_MINUTE: 'limits.status_per_minute',
   CAMBIST_LIMITS_FAILED_AUTHENTICATIONS_PER_MINUTE: 'limits.failed_authentications_per_minute',
   CAMBIST_LIMITS_REQUESTS_UNDER_WAY_MAX: 'limits.requests_under_way_max',
+  CAMBIST_LIMITS_EGRESS_CALLS_MAX: 'limits.egress_calls_max',
+  CAMBIST_LIMITS_EGRESS_CALLS_PER_CLIENT_MAX: 'limits.egress_calls_per_client_max',
   CAMBIST_LOG_LEVEL: 'log_level',
   CAMBIST_DATA_DIR: 'data_dir',
   CAMBIST_NODE_NAME: 'node_name',

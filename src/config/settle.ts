@@ -152,6 +152,8 @@ function limitsOf({ limits }: SettingsFile): LimitSettings {
     statusPerMinute: limits.status_per_minute,
     failedAuthenticationsPerMinute: limits.failed_authentications_per_minute,
     requestsUnderWayMax: limits.requests_under_way_max,
+    egressCallsMax: limits.egress_calls_max,
+    egressCallsPerClientMax: limits.egress_calls_per_client_max,
   };
 }
 

@@ -92,6 +92,7 @@ export const REASONS = [
   'egress_request_not_allowed',
   'egress_scope_missing',
   'egress_body_too_large',
+  'egress_calls_exceeded',
   // revocation endpoint
   'token_not_own',
 ] as const;

@@ -4,11 +4,12 @@
  */
 import { v7 as uuidv7 } from 'uuid';
 import { canonicalBytes, RECORD_VERSION } from '../audit/record.ts';
-import type { RecordKind, RecordRow, SealedPerson } from '../audit/record.ts';
+import type { RecordKind, RecordRow } from '../audit/record.ts';
 import { openPerson, sealPerson } from '../audit/personal.ts';
-import type { PersonalFields, PersonKey } from '../audit/personal.ts';
+import type { PersonalFields } from '../audit/personal.ts';
+import { collectPersons } from '../audit/sealed-persons.ts';
+import type { Persons, PersonSource } from '../audit/sealed-persons.ts';
 import type { AuthenticatedClient } from '../clients/authenticate.ts';
-import { principalKey } from '../core/principal.ts';
 import type { Principal } from '../core/principal.ts';
 import type { Refusal } from '../core/refusal.ts';
 import type { Standing } from '../limits/rates.ts';
@@ -44,16 +45,8 @@ export interface Facts {
   standings?: readonly Standing[];
 }
 
-export interface RecorderParts {
+export interface RecorderParts extends PersonSource {
   readonly node: string;
-  readonly ourIssuer: string;
-  /** The key of a person, made when there is none yet. */
-  keyFor(principal: Principal): Promise<PersonKey>;
-}
-
-interface Person {
-  readonly key: PersonKey;
-  readonly fields: PersonalFields;
 }
 
 /** Builds the row of one request, or those of which one will be its row: they all have one id. */
@@ -69,14 +62,13 @@ export interface Recording {
 export async function openRecording(parts: RecorderParts, facts: Facts): Promise<Recording> {
   const persons = await personsIn(parts, facts);
   const id = uuidv7();
-  const sealed: SealedPerson[] = [...persons.values()].map(({ key, fields }) => sealPerson(key, id, fields));
-  const refOfPrincipal = (principal: Principal): string =>
-    persons.get(principalKey(principal))?.key.ref ?? `client:${principal.sub}`;
+  const sealed = persons.seal(id);
+  const refOfPrincipal = (principal: Principal): string => persons.refOf(principal);
   return {
     refOf: (party) => refOfPrincipal(party.principal),
     actorRefs: (chain) => chain.map(refOfPrincipal),
     sealClaims: (jti, party, claims) => {
-      const person = persons.get(principalKey(party.principal));
+      const person = persons.get(party.principal);
       return person === undefined
         ? undefined
         : sealPerson(person.key, jti, { iss: party.principal.issuer, sub: party.principal.sub, ...claims }).sealed;
@@ -124,26 +116,18 @@ export async function openRecording(parts: RecorderParts, facts: Facts): Promise
 }
 
 /** Everybody in the request who is not a client, the subject first. */
-async function personsIn(parts: RecorderParts, facts: Facts): Promise<Map<string, Person>> {
-  const persons = new Map<string, Person>();
-  const add = async (principal: Principal, fields: Omit<PersonalFields, 'iss' | 'sub'>) => {
-    const key = principalKey(principal);
-    if (principal.issuer === parts.ourIssuer || persons.has(key)) return;
-    persons.set(key, {
-      key: await parts.keyFor(principal),
-      fields: { iss: principal.issuer, sub: principal.sub, ...fields },
-    });
-  };
+async function personsIn(parts: RecorderParts, facts: Facts): Promise<Persons> {
+  const persons = collectPersons(parts);
   const { subjectToken, actorToken, arrival } = facts;
   if (subjectToken !== undefined)
-    await add(subjectToken.party.principal, {
+    await persons.add(subjectToken.party.principal, {
       ...subjectToken.claims,
       roles: subjectToken.party.roles,
       source: arrival.source,
     });
   if (actorToken !== undefined)
-    await add(actorToken.party.principal, { ...actorToken.claims, roles: actorToken.party.roles });
-  for (const actor of subjectToken?.chain ?? []) await add(actor, {});
+    await persons.add(actorToken.party.principal, { ...actorToken.claims, roles: actorToken.party.roles });
+  for (const actor of subjectToken?.chain ?? []) await persons.add(actor, {});
   return persons;
 }
 

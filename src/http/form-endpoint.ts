@@ -3,7 +3,6 @@
  * down its road, and its answer is put on the wire. An answer that was committed but could not be delivered is reported,
  * so that the record says so.
  */
-import { isIPv4 } from 'node:net';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { v7 as uuidv7 } from 'uuid';
 import type { RecordRow } from '../audit/record.ts';
@@ -15,6 +14,7 @@ import type { Noise } from '../exchange/noise.ts';
 import type { Load } from '../limits/load.ts';
 import { readForm } from './form.ts';
 import type { Endpoint, ObserveRequest, SeenRequest } from './metrics.ts';
+import { prefixOf } from './source-address.ts';
 import type { SourceOf } from './source-address.ts';
 import { REQUEST_ID_HEADER, sendFailure, sendRefusal } from './wire.ts';
 
@@ -118,19 +118,4 @@ function deliver<A extends RoadAnswer>(
 
 function logRefusal(logger: Logger, refusal: Refusal): void {
   logger.info({ reason: refusal.reason, detail: refusal.detail }, 'refused');
-}
-
-/** /24 of an IPv4 address, /48 of an IPv6 address: enough to see where noise comes from, too little to name a person. */
-function prefixOf(address: string): string {
-  const bare = address.startsWith('::ffff:') && isIPv4(address.slice(7)) ? address.slice(7) : address;
-  if (isIPv4(bare)) return `${bare.split('.').slice(0, 3).join('.')}.0/24`;
-  if (!bare.includes(':')) return 'unknown';
-  const [front = '', back] = (bare.split('%')[0] ?? '').split('::');
-  const head = front === '' ? [] : front.split(':');
-  const tail = back === undefined || back === '' ? [] : back.split(':');
-  const groups =
-    back === undefined
-      ? head
-      : [...head, ...Array<string>(Math.max(0, 8 - head.length - tail.length)).fill('0'), ...tail];
-  return `${groups.slice(0, 3).join(':')}::/48`;
 }

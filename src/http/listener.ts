@@ -6,6 +6,7 @@ import { createServer } from 'node:http';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import { Server as NetServer } from 'node:net';
+import type { Socket } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import express from 'express';
 import type { NextFunction, Request, RequestHandler, Response } from 'express';
@@ -33,10 +34,40 @@ export interface Route {
   readonly cors?: true;
 }
 
+/** Everything below a path, whatever the method; its handler judges request targets as they came, and times its bodies. */
+export interface Subtree {
+  /** Ends with a slash; nothing decoded or normalized is compared with it. */
+  readonly below: string;
+  readonly handler: Application;
+}
+
 export type Application = (request: IncomingMessage, response: ServerResponse) => void;
 
-/** What answers the requests of a listener: its routes, 405 for another method, 404 for everything else. */
-export function createApplication(routes: readonly Route[], logger: Logger): Application {
+/**
+ * What answers the requests of a listener: its subtrees, its routes, 405 for another method, 404 for everything else.
+ * @param unhurried connections whose request is a subtree's, for as long as it is under way
+ */
+export function createApplication(
+  routes: readonly Route[],
+  logger: Logger,
+  subtrees: readonly Subtree[] = [],
+  unhurried: WeakSet<Socket> = new WeakSet(),
+): Application {
+  const table = createTable(routes, logger);
+  return (request, response) => {
+    const subtree = subtrees.find(({ below }) => request.url?.startsWith(below) === true);
+    if (subtree === undefined) {
+      table(request, response);
+      return;
+    }
+    const { socket } = request;
+    unhurried.add(socket);
+    response.once('close', () => unhurried.delete(socket));
+    subtree.handler(request, response);
+  };
+}
+
+function createTable(routes: readonly Route[], logger: Logger): Application {
   const app = express();
   app.disable('x-powered-by');
   app.disable('etag');
@@ -74,6 +105,8 @@ export interface ListenerOptions {
   readonly port: number;
   /** Absent = plain HTTP. */
   readonly tls?: CertificateFiles | undefined;
+  /** Connections whose request may take as long as its handler lets it (`createApplication`). */
+  readonly unhurried?: WeakSet<Socket>;
   readonly logger: Logger;
 }
 
@@ -102,6 +135,7 @@ export async function openListener(application: Application, options: ListenerOp
       : createTlsServer({ ...bounds, ...certificate.options() }, application);
   server.maxConnections = MAX_CONNECTIONS;
   const address = await bind(server, host, port);
+  if (options.unhurried !== undefined) exempt(server, options.unhurried);
   // What the system refuses later (no file descriptor left for a connection) must not end the process.
   server.on('error', (error) => {
     logger.warn({ code: (error as NodeJS.ErrnoException).code, port: address.port }, 'a connection was not accepted');
@@ -115,6 +149,27 @@ export async function openListener(application: Application, options: ListenerOp
       await drain(server, timeoutMs);
     },
   };
+}
+
+/**
+ * Node ends a connection whose request takes too long to arrive. Where a handler times the body itself, that is not its
+ * business; everything else is answered as Node answers it where nobody listens.
+ */
+function exempt(server: Server, unhurried: WeakSet<Socket>): void {
+  server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => {
+    const late = error.code === 'ERR_HTTP_REQUEST_TIMEOUT';
+    if (late && unhurried.has(socket)) return;
+    const answering = (socket as { readonly _httpMessage?: ServerResponse | null })._httpMessage;
+    if (socket.writable && answering?.headersSent !== true) {
+      const status = late
+        ? '408 Request Timeout'
+        : error.code === 'HPE_HEADER_OVERFLOW'
+          ? '431 Request Header Fields Too Large'
+          : '400 Bad Request';
+      socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\n\r\n`);
+    }
+    socket.destroySoon();
+  });
 }
 
 function bind(server: Server, host: string, port: number): Promise<AddressInfo> {

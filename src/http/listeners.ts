@@ -2,12 +2,12 @@
  * The two listeners of a node and the order in which they end: the public one first, after load balancers had the time
  * to see that this node is not ready any more, the admin one last, so that what happens until then can be seen.
  */
-import type { AddressInfo } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
 import type { Logger } from '../core/log.ts';
 import type { Heartbeat } from '../status/heartbeat.ts';
 import { guardLoopback } from './admin-server.ts';
 import { createApplication, openListener } from './listener.ts';
-import type { Listener, ListenerOptions, Route } from './listener.ts';
+import type { Listener, ListenerOptions, Route, Subtree } from './listener.ts';
 
 const DRAIN_TIMEOUT_MS = 20_000;
 /** Probes and scrapes are short. */
@@ -26,8 +26,10 @@ export interface Listeners {
   closeAdmin(): Promise<void>;
 }
 
+/** `subtrees`: of the public listener. */
 export function createListeners(
   routes: Readonly<Record<Name, readonly Route[]>>,
+  subtrees: readonly Subtree[],
   heartbeat: Heartbeat,
   logger: Logger,
 ): Listeners {
@@ -36,9 +38,10 @@ export function createListeners(
     open: async (name, at) => {
       // Before anybody can ask whether this node is ready, it knows.
       await heartbeat.start();
-      const application = createApplication(routes[name], logger);
+      const unhurried = new WeakSet<Socket>();
+      const application = createApplication(routes[name], logger, name === 'public' ? subtrees : [], unhurried);
       const guarded = name === 'admin' ? guardLoopback(application, at.host) : application;
-      const listener = await openListener(guarded, { ...at, logger });
+      const listener = await openListener(guarded, { ...at, logger, unhurried });
       listeners.set(name, listener);
       return listener.address;
     },

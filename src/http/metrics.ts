@@ -114,7 +114,7 @@ function beginOf(endpoint: Endpoint, request: IncomingMessage, requestId: string
     name: `cambist.${endpoint}`,
     incoming: readTraceContext(headers),
     attributes: {
-      'http.request.method': METHODS.has(method) ? method : '_OTHER',
+      'http.request.method': methodLabel(method),
       'http.route': ROUTES[endpoint],
       'cambist.request_id': requestId,
     },
@@ -136,7 +136,22 @@ const LIMITS = new Map<string, string>([
 ] satisfies [Reason, string][]);
 
 /** OpenTelemetry: a method that is not known is `_OTHER`. */
-const METHODS = new Set(['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'OPTIONS', 'PATCH', 'CONNECT', 'TRACE']);
+const METHODS: ReadonlySet<string> = new Set([
+  'GET',
+  'HEAD',
+  'POST',
+  'PUT',
+  'DELETE',
+  'OPTIONS',
+  'PATCH',
+  'CONNECT',
+  'TRACE',
+]);
+
+/** The method of a request as spans say it. */
+export function methodLabel(method: string | undefined): string {
+  return method !== undefined && METHODS.has(method) ? method : '_OTHER';
+}
 
 const GRANT_LABELS = new Map([
   ['client_credentials', 'client_credentials'],
@@ -149,7 +164,7 @@ function grantOf(form: Form): string {
 }
 
 /** `Unavailable` names a dependency in words; the first of them say which kind it is. */
-function failureOf(error: unknown): Told {
+export function failureOf(error: unknown): Told {
   if (!(error instanceof Unavailable)) return { outcome: 'failed', reason: 'bug' };
   const { dependency } = error;
   if (dependency === 'overload') return { outcome: 'shed', reason: 'overload' };

@@ -8,9 +8,11 @@ import type { Readiness } from '../status/readiness.ts';
 import { READABLE_BY_SCRIPTS } from './cors.ts';
 import { JWKS_MAX_AGE_SECONDS, metadata, metadataPaths, NO_SIGN_IN_PAGE } from './discovery.ts';
 import { healthRoutes } from './health.ts';
-import type { Route } from './listener.ts';
+import type { Route, Subtree } from './listener.ts';
 import { statusRoutes } from './status-endpoints.ts';
 import type { StatusEndpointParts } from './status-endpoints.ts';
+import { createEgressEndpoint } from './egress.ts';
+import type { EgressEndpointParts } from './egress.ts';
 import { createTokenEndpoint } from './token-endpoint.ts';
 import type { TokenEndpointParts } from './token-endpoint.ts';
 
@@ -72,4 +74,10 @@ export function routes(parts: ServerParts): readonly Route[] {
     // Of this node, not of the issuer: they do not follow the issuer's path.
     ...healthRoutes(parts.readiness, { withReasons: false }),
   ];
+}
+
+/** What is not a table of paths: everything below `/egress/`. `openapi.yaml` says the same. */
+export function subtrees(parts: EgressEndpointParts): readonly Subtree[] {
+  const egress = new URL(parts.issuer).pathname.replace(/\/$/, '') + PATHS.egress;
+  return [{ below: `${egress}/`, handler: createEgressEndpoint(parts, egress) }];
 }

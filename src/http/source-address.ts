@@ -7,6 +7,7 @@
  * came, and then the sender has chosen its own address. `X-Forwarded-For` is the one that every proxy writes.
  */
 import type { IncomingMessage } from 'node:http';
+import { isIPv4 } from 'node:net';
 import ipaddr from 'ipaddr.js';
 
 type Address = ipaddr.IPv4 | ipaddr.IPv6;
@@ -54,4 +55,19 @@ function parseAddress(text: string): Address | undefined {
   if (!text.includes(':') || !ipaddr.IPv6.isValid(text)) return undefined;
   const address = ipaddr.IPv6.parse(text);
   return address.isIPv4MappedAddress() ? address.toIPv4Address() : address;
+}
+
+/** /24 of an IPv4 address, /48 of an IPv6 address: enough to see where noise comes from, too little to name a person. */
+export function prefixOf(address: string): string {
+  const bare = address.startsWith('::ffff:') && isIPv4(address.slice(7)) ? address.slice(7) : address;
+  if (isIPv4(bare)) return `${bare.split('.').slice(0, 3).join('.')}.0/24`;
+  if (!bare.includes(':')) return 'unknown';
+  const [front = '', back] = (bare.split('%')[0] ?? '').split('::');
+  const head = front === '' ? [] : front.split(':');
+  const tail = back === undefined || back === '' ? [] : back.split(':');
+  const groups =
+    back === undefined
+      ? head
+      : [...head, ...Array<string>(Math.max(0, 8 - head.length - tail.length)).fill('0'), ...tail];
+  return `${groups.slice(0, 3).join(':')}::/48`;
 }

@@ -6,6 +6,7 @@
 import type { ServerResponse } from 'node:http';
 import { Unavailable } from '../core/refusal.ts';
 import type { Reason, Refusal } from '../core/refusal.ts';
+import type { Ending } from '../egress/call.ts';
 import type { Answer } from '../exchange/road.ts';
 import type { StatusAnswer } from '../status/status-road.ts';
 import type { Standing } from '../limits/rates.ts';
@@ -15,7 +16,7 @@ export const REQUEST_ID_HEADER = 'Cambist-Request-Id';
 const RETRY_AFTER_SECONDS = 2;
 
 interface Wire {
-  readonly status: 400 | 401 | 403 | 405 | 413 | 429;
+  readonly status: 400 | 401 | 403 | 405 | 408 | 413 | 429 | 502 | 503 | 504;
   readonly error:
     | 'invalid_request'
     | 'invalid_client'
@@ -25,6 +26,8 @@ interface Wire {
     | 'invalid_target'
     | 'invalid_token'
     | 'insufficient_scope'
+    | 'bad_gateway'
+    | 'gateway_timeout'
     | 'temporarily_unavailable';
 }
 
@@ -118,9 +121,37 @@ const WIRE = {
   egress_request_not_allowed: insufficientScope,
   egress_scope_missing: insufficientScope,
   egress_body_too_large: { status: 413, error: 'invalid_request' },
+  egress_calls_exceeded: tooMany,
   // RFC 7009 §2.1: the request is refused, and the client is told.
   token_not_own: { status: 400, error: 'unauthorized_client' },
 } as const satisfies Record<Reason, Wire>;
+
+const badGateway: Wire = { status: 502, error: 'bad_gateway' };
+const unavailable: Wire = { status: 503, error: 'temporarily_unavailable' };
+
+/** What is another answer at the egress: there the caller is a bearer, and asks for no token. */
+const AT_EGRESS: Readonly<Partial<Record<Reason, Wire>>> = {
+  caller_not_listed: insufficientScope,
+  credential_missing: badGateway,
+  credential_forbidden: badGateway,
+  credential_not_pinned: badGateway,
+  credential_refused: badGateway,
+};
+
+/** Calls that ended before the head of an answer was out. Who hung up or was answered reads nothing. */
+const ENDED = {
+  done: badGateway,
+  expired: invalidToken,
+  revoked: invalidToken,
+  state_unknown: unavailable,
+  stopped: unavailable,
+  caller_gone: badGateway,
+  request_too_large: { status: 413, error: 'invalid_request' },
+  answer_too_large: badGateway,
+  request_stalled: { status: 408, error: 'invalid_request' },
+  upstream_timeout: { status: 504, error: 'gateway_timeout' },
+  upstream_failed: badGateway,
+} as const satisfies Record<Ending, Wire>;
 
 const DESCRIPTIONS = {
   invalid_request: 'The request is malformed, or a token in it is missing, invalid or not acceptable.',
@@ -131,6 +162,8 @@ const DESCRIPTIONS = {
   invalid_target: 'A requested resource or audience is missing, unknown or not permitted.',
   invalid_token: 'The access token is missing, invalid, expired, revoked or not meant for this upstream.',
   insufficient_scope: 'The access token does not permit this request.',
+  bad_gateway: 'The upstream could not be asked, or did not answer properly.',
+  gateway_timeout: 'The upstream did not answer in time.',
   temporarily_unavailable: 'The service cannot answer now. Try again later.',
   server_error: 'The service failed to answer.',
 } as const;
@@ -208,4 +241,28 @@ export function sendFailure(response: ServerResponse, error: unknown): void {
   if (error instanceof Unavailable)
     sendError(response, 503, 'temporarily_unavailable', { 'Retry-After': String(RETRY_AFTER_SECONDS) });
   else sendError(response, 500, 'server_error');
+}
+
+/** Sends a refusal of the egress: to a bearer (RFC 6750 §3), who is told the scopes that the request needs. */
+export function sendEgressRefusal(response: ServerResponse, refusal: Refusal): void {
+  const wire: Wire = AT_EGRESS[refusal.reason] ?? WIRE[refusal.reason];
+  const retry = wire.status === 429 ? { 'Retry-After': String(refusal.retryAfterSeconds ?? 1) } : undefined;
+  sendError(response, wire.status, wire.error, { ...challengeOf(wire, refusal), ...retry });
+}
+
+/** RFC 6750 §3: no error code for who showed no token at all; scopes are those of a registered rule. */
+function challengeOf(wire: Wire, { reason, detail }: Refusal): Readonly<Record<string, string>> {
+  if (wire.status !== 401 && wire.status !== 403) return {};
+  const error = reason === 'egress_token_missing' ? '' : `, error="${wire.error}"`;
+  const { missing } = detail;
+  const scope = reason === 'egress_scope_missing' && Array.isArray(missing) ? `, scope="${missing.join(' ')}"` : '';
+  return { 'WWW-Authenticate': `Bearer realm="cambist"${error}${scope}` };
+}
+
+/** Sends what a call becomes that ended before its upstream answered. */
+export function sendCallEnd(response: ServerResponse, ending: Ending): void {
+  const wire: Wire = ENDED[ending];
+  const challenge = wire.status === 401 ? { 'WWW-Authenticate': 'Bearer realm="cambist", error="invalid_token"' } : {};
+  const retry = wire.status === 503 ? { 'Retry-After': String(RETRY_AFTER_SECONDS) } : {};
+  sendError(response, wire.status, wire.error, { ...challenge, ...retry });
 }

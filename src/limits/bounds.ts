@@ -12,6 +12,9 @@ export interface LimitSettings {
   readonly failedAuthenticationsPerMinute: number;
   /** Of one node; what comes beyond is told to come back. */
   readonly requestsUnderWayMax: number;
+  /** Calls to upstreams that are open at a time: on one node, and of one client there. */
+  readonly egressCallsMax: number;
+  readonly egressCallsPerClientMax: number;
 }
 
 export const DEFAULT_LIMITS: LimitSettings = {
@@ -21,4 +24,6 @@ export const DEFAULT_LIMITS: LimitSettings = {
   statusPerMinute: 60_000,
   failedAuthenticationsPerMinute: 60,
   requestsUnderWayMax: 1000,
+  egressCallsMax: 1000,
+  egressCallsPerClientMax: 200,
 };

@@ -16,7 +16,7 @@ import { parseStrictJson } from '../tokens/strict-json.ts';
 import { asFailure, checkedAddresses, FetchFailed, pinned, readLocalFile, resolveBySystem } from './guard.ts';
 import type { Resolve } from './guard.ts';
 
-export { FETCH_FAILURES, FetchFailed } from './guard.ts';
+export { FetchFailed } from './guard.ts';
 export type { FetchFailure, Resolve } from './guard.ts';
 
 export interface FetchOptions {

@@ -10,7 +10,7 @@ import type { LookupFunction } from 'node:net';
 import { Unavailable } from '../core/refusal.ts';
 import { isLoopbackAddress, isPublicAddress } from './addresses.ts';
 
-export const FETCH_FAILURES = {
+const FETCH_FAILURES = {
   address_refused: 'its address is not public, and it is not marked as internal',
   scheme_refused: 'only https is allowed (http only on loopback, where marked as internal)',
   redirect: 'it answered with a redirect',

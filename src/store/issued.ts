@@ -16,6 +16,8 @@ export interface IssuedRecord {
 export interface IssuedTokens {
   /** By `jti`, whose issuer must have been found to be us. `undefined`: no such token was ever issued. */
   find(jti: string): Promise<IssuedRecord | undefined>;
+  /** What it was issued for; of something that we did not issue, `undefined`. */
+  resourcesOf(jti: string): Promise<readonly string[] | undefined>;
 }
 
 const JTI_MAX_CHARS = 256;
@@ -37,7 +39,17 @@ export function createIssuedTokens(db: Database): IssuedTokens {
       ]),
     );
   });
+  const isJti = (jti: string) => jti.length <= JTI_MAX_CHARS && !jti.includes('\0');
   return {
-    find: (jti) => (jti.length > JTI_MAX_CHARS || jti.includes('\0') ? Promise.resolve(undefined) : find(jti)),
+    find: (jti) => (isJti(jti) ? find(jti) : Promise.resolve(undefined)),
+    async resourcesOf(jti) {
+      if (!isJti(jti)) return undefined;
+      const rows = await db.query<{ resources: string[] }>(
+        'SELECT resources FROM issued_token WHERE jti = $1::text',
+        [jti],
+        { name: 'issued-resources' },
+      );
+      return rows[0]?.resources;
+    },
   };
 }

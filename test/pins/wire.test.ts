@@ -5,8 +5,9 @@
 import type { ServerResponse } from 'node:http';
 import { describe, expect, it } from 'vitest';
 import { REASONS, refuse, refuseForNow, Unavailable } from '../../src/core/refusal.ts';
+import type { Ending } from '../../src/egress/call.ts';
 import type { Reason } from '../../src/core/refusal.ts';
-import { sendFailure, sendRefusal, sendStatus } from '../../src/http/wire.ts';
+import { sendFailure, sendCallEnd, sendEgressRefusal, sendRefusal, sendStatus } from '../../src/http/wire.ts';
 import type { StatusAnswer } from '../../src/status/status-road.ts';
 
 const WIRE: Readonly<Record<Reason, readonly [status: number, error: string]>> = {
@@ -85,6 +86,7 @@ const WIRE: Readonly<Record<Reason, readonly [status: number, error: string]>> =
   egress_request_not_allowed: [403, 'insufficient_scope'],
   egress_scope_missing: [403, 'insufficient_scope'],
   egress_body_too_large: [413, 'invalid_request'],
+  egress_calls_exceeded: [429, 'temporarily_unavailable'],
   token_not_own: [400, 'unauthorized_client'],
 };
 
@@ -96,6 +98,10 @@ const DESCRIPTIONS: Readonly<Record<string, string>> = {
   invalid_scope: 'A requested scope is unknown, malformed or not permitted.',
   invalid_target: 'A requested resource or audience is missing, unknown or not permitted.',
   temporarily_unavailable: 'The service cannot answer now. Try again later.',
+  invalid_token: 'The access token is missing, invalid, expired, revoked or not meant for this upstream.',
+  insufficient_scope: 'The access token does not permit this request.',
+  bad_gateway: 'The upstream could not be asked, or did not answer properly.',
+  gateway_timeout: 'The upstream did not answer in time.',
 };
 
 const ALWAYS = {
@@ -129,6 +135,57 @@ function written(send: (response: ServerResponse) => void): Sent {
 
 const refusedAs = (reason: Reason, usedHeader = false) =>
   written((response) => sendRefusal(response, refuse(reason, { secret: 'never shown' }), usedHeader));
+
+describe('errors of the egress on the wire (RFC 6750 §3)', () => {
+  const refusedThere = (reason: Reason, detail = {}) =>
+    written((response) => {
+      sendEgressRefusal(response, refuse(reason, detail));
+    });
+
+  it.each<[Reason, number, string, string | undefined]>([
+    ['egress_token_missing', 401, 'invalid_token', 'Bearer realm="cambist"'],
+    ['egress_token_invalid', 401, 'invalid_token', 'Bearer realm="cambist", error="invalid_token"'],
+    ['egress_scope_missing', 403, 'insufficient_scope', 'Bearer realm="cambist", error="insufficient_scope"'],
+    ['caller_not_listed', 403, 'insufficient_scope', 'Bearer realm="cambist", error="insufficient_scope"'],
+    ['target_disabled', 400, 'invalid_target', undefined],
+    ['credential_missing', 502, 'bad_gateway', undefined],
+    ['credential_forbidden', 502, 'bad_gateway', undefined],
+    ['credential_not_pinned', 502, 'bad_gateway', undefined],
+    ['credential_refused', 502, 'bad_gateway', undefined],
+    ['egress_calls_exceeded', 429, 'temporarily_unavailable', undefined],
+  ])('%s is %i %s', (reason, status, error, challenge) => {
+    const { status: sent, headers, body } = refusedThere(reason, { secret: 'never shown' });
+    expect(sent).toBe(status);
+    expect(JSON.parse(body)).toEqual({ error, error_description: DESCRIPTIONS[error] });
+    expect(headers['WWW-Authenticate']).toBe(challenge);
+    expect(body + JSON.stringify(headers)).not.toContain('never shown');
+  });
+
+  it('names the scopes that are missing', () => {
+    const { headers } = refusedThere('egress_scope_missing', { missing: ['api:use', 'api:admin'] });
+    expect(headers['WWW-Authenticate']).toBe(
+      'Bearer realm="cambist", error="insufficient_scope", scope="api:use api:admin"',
+    );
+  });
+
+  it.each<[Ending, number, string]>([
+    ['expired', 401, 'invalid_token'],
+    ['revoked', 401, 'invalid_token'],
+    ['state_unknown', 503, 'temporarily_unavailable'],
+    ['stopped', 503, 'temporarily_unavailable'],
+    ['request_too_large', 413, 'invalid_request'],
+    ['request_stalled', 408, 'invalid_request'],
+    ['answer_too_large', 502, 'bad_gateway'],
+    ['upstream_timeout', 504, 'gateway_timeout'],
+    ['upstream_failed', 502, 'bad_gateway'],
+  ])('a call that ends %s before its answer is %i %s', (ending, status, error) => {
+    const { status: sent, body } = written((response) => {
+      sendCallEnd(response, ending);
+    });
+    expect(sent).toBe(status);
+    expect(JSON.parse(body)).toEqual({ error, error_description: DESCRIPTIONS[error] });
+  });
+});
 
 describe('errors on the wire (RFC 6749 §5.2, RFC 8693 §2.2.2, RFC 8707 §2)', () => {
   it('pins every reason that there is, and none that there is not', () => {

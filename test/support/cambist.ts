@@ -50,6 +50,8 @@ export interface StartOptions {
     readonly tls?: { readonly certFile: string; readonly keyFile: string };
     readonly limits?: Partial<LimitSettings>;
     readonly telemetry?: NonNullable<ServiceParts['telemetry']>;
+    readonly credentials?: NonNullable<ServiceParts['credentials']>;
+    readonly resolve?: NonNullable<ServiceParts['resolve']>;
   };
 }
 
@@ -103,6 +105,8 @@ export async function startCambist(options: StartOptions): Promise<TestCambist> 
     ...(settings.clock === undefined ? {} : { clock: settings.clock }),
     ...(settings.observe === undefined ? {} : { observe: settings.observe }),
     ...(settings.telemetry === undefined ? {} : { telemetry: settings.telemetry }),
+    ...(settings.credentials === undefined ? {} : { credentials: settings.credentials }),
+    ...(settings.resolve === undefined ? {} : { resolve: settings.resolve }),
     ...(settings.trustedProxies === undefined ? {} : { trustedProxies: settings.trustedProxies }),
     ...(settings.clockSkewLimitMs === undefined ? {} : { clockSkewLimitMs: settings.clockSkewLimitMs }),
   });

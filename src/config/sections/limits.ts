@@ -39,4 +39,18 @@ export const limitsSection = z.strictObject({
     .max(100_000)
     .default(DEFAULT_LIMITS.requestsUnderWayMax)
     .describe('Most requests that one node works on at a time; what comes beyond is answered 503'),
+  egress_calls_max: z
+    .number()
+    .int()
+    .min(1)
+    .max(100_000)
+    .default(DEFAULT_LIMITS.egressCallsMax)
+    .describe('Most calls to upstreams that are open on one node at a time; what comes beyond is answered 503'),
+  egress_calls_per_client_max: z
+    .number()
+    .int()
+    .min(1)
+    .max(100_000)
+    .default(DEFAULT_LIMITS.egressCallsPerClientMax)
+    .describe('Most calls to upstreams of one client that are open on one node; what comes beyond is answered 429'),
 });

@@ -33,6 +33,11 @@ const PHASES = [
 ];
 /** What a request can fail of that is not its caller's fault. */
 const FAILURES = ['overload', 'database', 'trusted_issuer', 'client_keys', 'revocation', 'bug'];
+/** How a call to an upstream can end early (`egress/call.ts`). */
+const ENDINGS = [
+  ...['expired', 'revoked', 'state_unknown', 'stopped', 'caller_gone', 'request_too_large', 'answer_too_large'],
+  ...['request_stalled', 'upstream_timeout', 'upstream_failed'],
+];
 const GRANTS = ['client_credentials', 'token_exchange', 'none'];
 const KINDS_OF_FETCH = [
   'done',
@@ -105,6 +110,28 @@ export const CATALOGUE = {
     help: 'From a whole request at introspection or revocation to its answer',
     labels: { endpoint: ['introspection', 'revocation'] },
     buckets: REQUEST_SECONDS,
+  },
+  egressCalls: {
+    type: 'counter',
+    name: 'cambist_egress_calls_total',
+    help: 'Calls to upstreams, by what became of them',
+    labels: {
+      outcome: ['done', 'cut', 'refused', 'failed', 'shed'],
+      reason: ['none', ...ENDINGS, ...REASONS, ...FAILURES],
+    },
+  },
+  egressDuration: {
+    type: 'histogram',
+    name: 'cambist_egress_duration_seconds',
+    help: 'From a request for an upstream to the end of its answer',
+    labels: { outcome: ['done', 'cut', 'refused', 'failed', 'shed'] },
+    buckets: REQUEST_SECONDS,
+  },
+  egressOpen: {
+    type: 'gauge',
+    name: 'cambist_egress_calls_open',
+    help: 'Calls to upstreams that are open on this node',
+    labels: {},
   },
   revocationsInForce: {
     type: 'gauge',

@@ -67,6 +67,8 @@ describe('defaults', () => {
         statusPerMinute: 60_000,
         failedAuthenticationsPerMinute: 60,
         requestsUnderWayMax: 1000,
+        egressCallsMax: 1000,
+        egressCallsPerClientMax: 200,
       },
       logLevel: 'info',
       nodeName: 'node-7',
