@@ -24,7 +24,7 @@ export function addFieldOptions(command: Command): Command {
       new Option(
         '--field <name[=file:path]>',
         `a field, with the file that holds its value; without one it comes from standard input (default: ${DEFAULT_FIELD})`,
-      ).argParser((text: string, before: readonly string[] = []) => [...before, text]),
+      ).argParser((text: string, before: readonly string[] | undefined) => [...(before ?? []), text]),
     )
     .option('--file <file>', 'the file that holds the value of the one field; - is standard input')
     .option('--json-fields', 'read a JSON object of fields and values from standard input')

@@ -46,7 +46,7 @@ function addSetCommand(secret: Command, context: CliContext): void {
     .description('make a secret, or put fields and tags into one that is there')
     .addOption(
       new Option('--tag <name=value>', 'cambist_owner or cambist_audience: whose it is, for which upstream').argParser(
-        (text: string, before: readonly string[] = []) => [...before, text],
+        (text: string, before: readonly string[] | undefined) => [...(before ?? []), text],
       ),
     )
     .option('--tags-only', 'change tags and read no value')

@@ -1778,6 +1778,22 @@ export const mutants = [
     title: 'above 10,000',
   },
   {
+    id: 'embedded-secret-is-bound-to-its-row',
+    file: 'src/store/secrets.ts',
+    find: "return `secret|${path}|${version}|${fields.join('\\n')}`;",
+    replace: "return `secret|${fields.length === 0 ? path : ''}|${version === 0 ? '' : '1'}`;",
+    tests: 'test/secrets/embedded.test.ts',
+    title: 'does not open when',
+  },
+  {
+    id: 'secret-path-of-a-person-is-sealed',
+    file: 'src/admin/secret-operations.ts',
+    find: "const clear = named.length > 0 && !named.includes('personal');",
+    replace: 'const clear = true;',
+    tests: 'test/unit/cli/secret.test.ts',
+    title: 'may name a person',
+  },
+  {
     id: 'revocation-document-leaves-no-predicate-out',
     file: 'src/store/revocations.ts',
     find: 'return [...timeless.map(predicateOf), everythingUntil(rows[0])];',

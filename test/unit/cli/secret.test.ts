@@ -272,7 +272,7 @@ test('doctor names what upstreams lack, what nobody uses, what is old and what d
   const checks = async () => {
     const upstreams = await cambist.service.objects.list('upstream', { limit: 100 });
     const clock = { nowMs: () => Date.now() + 100 * 86_400_000 * (late ? 1 : 0) };
-    return runChecks(secretChecks({ clock, upstreams, embeddedSecrets: stored() } as never));
+    return runChecks(secretChecks({ clock, upstreams, embeddedSecrets: stored() }));
   };
   let late = false;
   expect(await checks()).toEqual([
