@@ -26,6 +26,7 @@ import type { PersonKeys } from './store/persons.ts';
 import { createRecordReader } from './store/records.ts';
 import { createRewrapper } from './store/rewrap.ts';
 import { fetchAhead } from './trust/fetch-ahead.ts';
+import type { LeaseSweeper } from './upstream/lease-sweeper.ts';
 
 export type { ServiceParts } from './compose/parts.ts';
 
@@ -34,6 +35,8 @@ export interface Service {
   fetchAhead(): Promise<void>;
   /** Not begun yet: commands that open a service for one change leave it so. */
   readonly housekeeping: HousekeepingRunner;
+  /** Ends leases of upstream credentials that are due; not begun yet either. */
+  readonly leaseSweeper: LeaseSweeper;
   /** The schedule is not begun yet either. */
   readonly keys: OpenedKeys;
   readonly keyParts: Omit<KeyOperationsParts, 'author'>;
@@ -73,7 +76,7 @@ export async function composeService(parts: ServiceParts): Promise<Service> {
   const telemetry = parts.telemetry ?? createTelemetry();
   const foundation = await openFoundation(parts, telemetry);
   const { database, objects, clientSecrets, persons, keys, committer, fetcher, issued, revocations } = foundation;
-  const { changeRecord, prepareChange, credentials } = foundation;
+  const { changeRecord, prepareChange, credentials, leaseSweeper } = foundation;
   const roads = createRoads(parts, foundation);
   const housekeeping = createUpkeep(parts, foundation);
   const egress = createComposedEgress(parts, telemetry, foundation, roads);
@@ -94,6 +97,7 @@ export async function composeService(parts: ServiceParts): Promise<Service> {
       await fetchAhead(inUse, foundation.keySets, parts.logger);
     },
     housekeeping,
+    leaseSweeper,
     keys,
     keyParts: { rotation: keys.rotation, rewrapper: createRewrapper(database, foundation.envelope), changeRecord },
     revocationParts: {
@@ -119,11 +123,11 @@ export async function composeService(parts: ServiceParts): Promise<Service> {
     certificateExpiries: listeners.certificateExpiries,
     stop: async ({ graceMs = 0 } = {}) => {
       await listeners.closePublic(graceMs);
-      await Promise.all([housekeeping.stop(), keys.schedule.stop()]);
+      await Promise.all([housekeeping.stop(), keys.schedule.stop(), leaseSweeper.stop()]);
       await egress?.stop();
       await roads.noise.stop();
       await committer.drain();
-      credentials.close();
+      await credentials.close();
       await fetcher.close();
       roads.limits.stop();
       await listeners.closeAdmin();

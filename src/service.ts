@@ -159,6 +159,7 @@ export async function serve(settings: Settings, version: string): Promise<void> 
     logger.info({ issuer: settings.issuer, ...at, node: settings.nodeName, version }, 'serving');
     graceMs = settings.shutdownGraceMs;
     service.housekeeping.start();
+    service.leaseSweeper.start();
     void service.fetchAhead();
     service.keys.schedule.start();
     await stopped;

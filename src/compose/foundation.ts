@@ -11,6 +11,7 @@ import type { Telemetry } from '../core/telemetry.ts';
 import { createBareRecords } from '../exchange/bare-records.ts';
 import { openKeys } from '../keys/open.ts';
 import { createFetcher } from '../net/fetcher.ts';
+import { registryOf } from '../objects/registry.ts';
 import { createClientSecrets } from '../store/client-secrets.ts';
 import { createCommitter } from '../store/commits.ts';
 import { createEnvelope } from '../store/envelope.ts';
@@ -23,7 +24,7 @@ import { createPersonKeys } from '../store/persons.ts';
 import { createRevocations } from '../store/revocations.ts';
 import { createEmbeddedSecrets } from '../store/secrets.ts';
 import { createKeySets } from '../trust/key-sets.ts';
-import { createCredentials, DEFAULT_CACHE_SECONDS } from '../upstream/credentials.ts';
+import { createUpstreamCredentials } from './credentials.ts';
 import { hooksOf } from './instruments.ts';
 import type { ServiceParts } from './parts.ts';
 import { createSecretStores } from './secrets.ts';
@@ -65,11 +66,15 @@ export async function openFoundation(parts: ServiceParts, telemetry: Telemetry) 
   objects.feed.followKeys(() => keys.ring.reload());
   const fetcher = createFetcher({ clock, logger, tracing: telemetry.tracing, onFetch: hooks.onFetch });
   const secrets = createSecretStores(embeddedSecrets);
-  const credentials = createCredentials({
+  const { credentials, leaseSweeper } = createUpstreamCredentials({
+    ourIssuer: parts.issuer,
+    database,
     stores: secrets,
-    clock,
-    cacheSeconds: parts.secretCacheSeconds ?? DEFAULT_CACHE_SECONDS,
     fetcher,
+    clock,
+    logger,
+    cacheSeconds: parts.secretCacheSeconds,
+    registry: async () => registryOf(await objects.current()),
   });
   const committer = createCommitter({
     db: database,
@@ -90,6 +95,7 @@ export async function openFoundation(parts: ServiceParts, telemetry: Telemetry) 
     embeddedSecrets,
     secrets,
     credentials,
+    leaseSweeper,
     persons,
     issued: createIssuedTokens(database),
     revocations: createRevocations(database),

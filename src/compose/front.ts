@@ -81,6 +81,7 @@ export function createFront(
     failingChecks: () => readiness.failing(),
     certificateExpiries: listeners.certificateExpiries,
     jobs: () => housekeeping.numbers(),
+    leases: () => foundation.leaseSweeper.numbers(),
   });
   return { heartbeat, listeners, stopMeasuring: measureProcess(telemetry.metrics, parts.version ?? 'unknown') };
 }

@@ -8,6 +8,7 @@ import type { JobNumbers } from '../status/housekeeping-jobs.ts';
 import type { CheckName, FailingCheck } from '../status/readiness.ts';
 import type { PoolSizes } from '../store/database.ts';
 import type { FailureKind } from '../store/observed.ts';
+import type { LeaseSweepNumbers } from '../upstream/lease-sweeper.ts';
 
 /** The callbacks that parts are built with. */
 export function hooksOf({ metrics, tracing }: Telemetry) {
@@ -62,6 +63,7 @@ export interface Readings {
   failingChecks(): readonly FailingCheck[];
   certificateExpiries(): Readonly<Partial<Record<'public' | 'admin', number>>>;
   jobs(): readonly JobNumbers[];
+  leases(): LeaseSweepNumbers;
 }
 
 /** Complete at compile time. */
@@ -96,6 +98,7 @@ export function readGauges({ metrics }: Telemetry, readings: Readings): void {
   );
   readKeys(metrics, readings);
   readJobs(metrics, readings);
+  readLeases(metrics, readings);
 }
 
 function readKeys(metrics: Telemetry['metrics'], readings: Readings): void {
@@ -137,4 +140,22 @@ function readJobs(metrics: Telemetry['metrics'], readings: Readings): void {
         lastSuccessMs === undefined ? [] : [{ labels: { job: name }, value: lastSuccessMs / 1000 }],
       ),
   );
+}
+
+function readLeases(metrics: Telemetry['metrics'], readings: Readings): void {
+  metrics.read('leases', () => {
+    const { alive, ending } = readings.leases();
+    return [
+      { labels: { state: 'alive' }, value: alive },
+      { labels: { state: 'ending' }, value: ending },
+    ];
+  });
+  metrics.read('leaseEndings', () => {
+    const { ended, failed } = readings.leases();
+    return [
+      { labels: { outcome: 'ended' }, value: ended },
+      { labels: { outcome: 'failed' }, value: failed },
+    ];
+  });
+  metrics.read('leaseEndingAge', () => [{ labels: {}, value: readings.leases().oldestEndingSeconds ?? 0 }]);
 }

@@ -217,6 +217,6 @@ async function useOf(parts: EgressParts, { upstream, bearer }: Judged, registry:
     subjectName: recalled.party.tokenSub,
     clientId: callerId ?? own.clientId,
     resource: byResource ? await parts.resourceOf(ancestors, registry) : undefined,
-    token: { identity: own.jti, ancestors, expiresAtSeconds: own.exp },
+    token: { identity: own.jti, ancestors, expiresAtSeconds: own.exp, facts: recalled.facts },
   };
 }

@@ -18,7 +18,7 @@ import { checkInjectable } from './static-credential.ts';
 type Source = SourceOf<'oauth_client_credentials'>;
 
 const KEPT_MAX = 2000;
-const DROP_EVERY_MS = 1000;
+const REJECT_EVERY_MS = 1000;
 /** Of a token whose answer does not say how long it lives (RFC 6749 §5.1: `expires_in` is only recommended). */
 const LIFETIME_DEFAULT_SECONDS = 60;
 const LIFETIME_MAX_SECONDS = 86_400;
@@ -38,6 +38,11 @@ const ERROR_CODES: ReadonlySet<string> = new Set([
 ]);
 /** Asked again later, it may say yes. */
 const STATUS_NOT_NOW: ReadonlySet<number> = new Set([408, 425, 429]);
+
+interface FreshToken {
+  readonly accessToken: string;
+  readonly lifetimeSeconds: number;
+}
 
 interface Token {
   readonly accessToken: string;
@@ -59,7 +64,7 @@ export interface ClientCredentials {
 
 export function createClientCredentials(parts: ClientCredentialsParts): ClientCredentials {
   const { reader, clock } = parts;
-  const kept = createKept<Token>({ clock, entriesMax: KEPT_MAX, dropEveryMs: DROP_EVERY_MS });
+  const kept = createKept<Token | Refused>({ clock, entriesMax: KEPT_MAX, rejectEveryMs: REJECT_EVERY_MS });
   const keyOfCredential = new WeakMap<Credential, string>();
 
   async function readSecret(use: CredentialUse, source: Source): Promise<ClientSecret | Refusal> {
@@ -74,18 +79,20 @@ export function createClientCredentials(parts: ClientCredentialsParts): ClientCr
     return { value, version: String(found.version), key: JSON.stringify([spot.key, found.version, digest]) };
   }
 
-  function askOnce(use: CredentialUse, source: Source, secret: ClientSecret): Promise<Token> {
+  function askOnce(use: CredentialUse, source: Source, secret: ClientSecret): Promise<Token | Refused> {
     return kept.get(secret.key, async () => {
       const beganMs = clock.nowMs();
-      const { accessToken, lifetimeSeconds } = await askToken(parts.fetcher, use, source, secret.value);
+      const answer = await askToken(parts.fetcher, use, source, secret.value);
+      if ('code' in answer) return { value: answer, untilMs: undefined };
+      const { accessToken, lifetimeSeconds } = answer;
       const expiresAtMs = beganMs + lifetimeSeconds * 1000;
       const marginSeconds = Math.min(MARGIN_MAX_SECONDS, lifetimeSeconds * MARGIN_PART);
       return { value: { accessToken, expiresAtMs }, untilMs: expiresAtMs - marginSeconds * 1000 };
     });
   }
 
-  async function withToken(use: CredentialUse, source: Source, secret: ClientSecret): Promise<Credential | Refusal> {
-    const { accessToken, expiresAtMs } = await askOnce(use, source, secret);
+  function credentialOf(use: CredentialUse, source: Source, secret: ClientSecret, token: Token): Credential | Refusal {
+    const { accessToken, expiresAtMs } = token;
     const unfit = checkInjectable(use, { secret: accessToken, username: undefined });
     if (unfit !== undefined) return unfit;
     const { store, path } = source;
@@ -105,26 +112,24 @@ export function createClientCredentials(parts: ClientCredentialsParts): ClientCr
   async function obtain(use: CredentialUse, source: Source, repeated = false): Promise<Credential | Refusal> {
     const secret = await readSecret(use, source);
     if (isRefusal(secret)) return secret;
-    try {
-      return await withToken(use, source, secret);
-    } catch (error) {
-      if (!(error instanceof Refused)) throw error;
-      if (error.code === 'invalid_client' && !repeated) {
-        // The secret may have been rotated since it was read.
-        reader.forget(use, secret.version);
-        const now = await readSecret(use, source);
-        if (isRefusal(now)) return now;
-        if (now.key !== secret.key) return obtain(use, source, true);
-      }
-      return refuse('credential_refused', { ...whereOf(use), status: error.status, error: error.code });
+    const answer = await askOnce(use, source, secret);
+    if (!('code' in answer)) return credentialOf(use, source, secret, answer);
+    if (answer.code === 'invalid_client' && !repeated) {
+      // The secret may have been rotated since it was read.
+      reader.forget(use, secret.version);
+      const now = await readSecret(use, source);
+      if (isRefusal(now)) return now;
+      if (now.key !== secret.key) return obtain(use, source, true);
     }
+    return refuse('credential_refused', { ...whereOf(use), status: answer.status, error: answer.code });
   }
 
   return {
     obtain: (use, source) => obtain(use, source),
     reject(use, credential) {
       const key = keyOfCredential.get(credential);
-      if (key !== undefined) kept.drop(key, ({ accessToken }) => accessToken === credential.secret);
+      if (key !== undefined)
+        kept.reject(key, (token) => 'accessToken' in token && token.accessToken === credential.secret);
       reader.forget(use, credential.mark.version);
     },
     close() {
@@ -141,15 +146,9 @@ interface ClientSecret {
 }
 
 /** The token endpoint said no. Nothing of its own text is in here. */
-class Refused extends Error {
+interface Refused {
   readonly status: number;
   readonly code: string;
-
-  constructor(status: number, code: string) {
-    super(`refused with ${status}`);
-    this.status = status;
-    this.code = code;
-  }
 }
 
 async function askToken(
@@ -157,7 +156,7 @@ async function askToken(
   use: CredentialUse,
   source: Source,
   clientSecret: string,
-): Promise<{ readonly accessToken: string; readonly lifetimeSeconds: number }> {
+): Promise<FreshToken | Refused> {
   const { name, spec } = use.upstream;
   const { client_id: clientId, scope, audience, resource } = source;
   const basic = source.auth === 'client_secret_basic';
@@ -179,16 +178,13 @@ async function askToken(
   if (STATUS_NOT_NOW.has(status)) throw unavailable(name, `its token endpoint answered with ${status}`);
   if (status !== 200) {
     const error = isJsonObject(body) ? body.error : undefined;
-    throw new Refused(status, typeof error === 'string' && ERROR_CODES.has(error) ? error : 'other');
+    return { status, code: typeof error === 'string' && ERROR_CODES.has(error) ? error : 'other' };
   }
   return readToken(name, body);
 }
 
 /** RFC 6749 §5.1. */
-function readToken(
-  upstream: string,
-  body: unknown,
-): { readonly accessToken: string; readonly lifetimeSeconds: number } {
+function readToken(upstream: string, body: unknown): FreshToken {
   const malformed = (what: string) => unavailable(upstream, `its token endpoint answered without a usable ${what}`);
   if (!isJsonObject(body)) throw malformed('JSON object');
   const { access_token: accessToken, token_type: tokenType, expires_in: expiresIn } = body;

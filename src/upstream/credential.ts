@@ -5,6 +5,7 @@
 import type { Principal } from '../core/principal.ts';
 import type { Refusal } from '../core/refusal.ts';
 import type { StoredObject } from '../objects/kinds.ts';
+import type { TokenFacts } from '../tokens/revocation.ts';
 
 /** For whom, through whom, on the strength of which token. Everything in it was verified. */
 export interface CredentialUse {
@@ -22,11 +23,13 @@ export interface CredentialUse {
     readonly identity: string;
     readonly ancestors: readonly string[];
     readonly expiresAtSeconds: number;
+    /** What a revocation can hit of it; without them, what is said here, as issued just now. */
+    readonly facts?: TokenFacts | undefined;
   };
 }
 
 export interface Credential {
-  /** Values by name: `field` and `username_field` of the spec for what is injected, all of them for what is fetched. */
+  /** Values by name: those that the spec names; of a lease that is fetched, all of them. */
   readonly fields: Readonly<Record<string, string>>;
   /** What is injected; `undefined` where the upstream's credential can only be fetched. */
   readonly secret: string | undefined;

@@ -1,11 +1,11 @@
 /**
  * What is kept in memory for a short while: a bounded number of values, each until a time of its own, each made once for
- * all who ask at the same time. Nothing is kept of what failed, and nothing of this is ever written anywhere.
+ * all who ask at the same time. Nothing of this is ever written anywhere.
  */
 import { LRUCache } from 'lru-cache';
 import type { Clock } from '../core/clock.ts';
 
-/** `undefined` for `untilMs` = for those who asked at the same time, and nobody else. */
+/** `untilMs` undefined: for those who asked at the same time, and nobody else. What failed is such a value, or throws. */
 export interface Made<V> {
   readonly value: V;
   readonly untilMs: number | undefined;
@@ -15,10 +15,12 @@ export interface Kept<V extends object> {
   /** The kept value, or that of the `make` that is under way, or of this one. */
   get(key: string, make: () => Promise<Made<V>>): Promise<V>;
   /**
-   * Forgets a value that was found to be of no use, if it still is the one that is kept; `true` where it was. At most once
-   * per `dropEveryMs` and key, so that an upstream that takes nothing cannot make us ask for ever more.
+   * Forgets a value that an upstream did not take, if it still is the one that is kept; `true` where it was. At most once
+   * per `rejectEveryMs` and key, so that an upstream that takes nothing cannot make us ask for ever more.
    */
-  drop(key: string, isIt: (value: V) => boolean): boolean;
+  reject(key: string, isIt: (value: V) => boolean): boolean;
+  /** Forgets a value that has ended, if it still is the one that is kept. */
+  remove(key: string, value: V): void;
   /** Forgets all, and keeps nothing any more. */
   close(): void;
 }
@@ -26,18 +28,11 @@ export interface Kept<V extends object> {
 export function createKept<V extends object>(parts: {
   readonly clock: Clock;
   readonly entriesMax: number;
-  readonly dropEveryMs: number;
-  /** Told of what is pushed out because there is too much. */
-  onEvicted?(value: V): void;
+  readonly rejectEveryMs: number;
 }): Kept<V> {
-  const { clock, entriesMax, dropEveryMs } = parts;
-  const entries = new LRUCache<string, { readonly value: V; readonly untilMs: number }>({
-    max: entriesMax,
-    dispose: ({ value, untilMs }, _, reason) => {
-      if (reason === 'evict' && untilMs > clock.nowMs()) parts.onEvicted?.(value);
-    },
-  });
-  const droppedAtMs = new LRUCache<string, number>({ max: entriesMax });
+  const { clock, entriesMax, rejectEveryMs } = parts;
+  const entries = new LRUCache<string, { readonly value: V; readonly untilMs: number }>({ max: entriesMax });
+  const rejectedAtMs = new LRUCache<string, number>({ max: entriesMax });
   const flights = new Map<string, Promise<V>>();
   let closed = false;
 
@@ -58,13 +53,16 @@ export function createKept<V extends object>(parts: {
       flights.set(key, flight);
       return flight;
     },
-    drop(key, isIt) {
+    reject(key, isIt) {
       const entry = entries.get(key);
       if (entry === undefined || !isIt(entry.value)) return false;
       const nowMs = clock.nowMs();
-      if (nowMs - (droppedAtMs.get(key) ?? -Infinity) < dropEveryMs) return false;
-      droppedAtMs.set(key, nowMs);
+      if (nowMs - (rejectedAtMs.get(key) ?? -Infinity) < rejectEveryMs) return false;
+      rejectedAtMs.set(key, nowMs);
       return entries.delete(key);
+    },
+    remove(key, value) {
+      if (entries.get(key)?.value === value) entries.delete(key);
     },
     close() {
       closed = true;

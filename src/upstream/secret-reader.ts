@@ -16,7 +16,7 @@ import { createKept } from './kept.ts';
 
 /** How many secrets are kept at most, over all upstreams. */
 const KEPT_MAX = 5000;
-const DROP_EVERY_MS = 1000;
+const REJECT_EVERY_MS = 1000;
 
 /** Tags of a secret that say whose, and for which upstreams, it is. */
 const OWNER_TAG = 'cambist_owner';
@@ -50,7 +50,7 @@ export interface SecretReader {
 
 export function createSecretReader(parts: SecretReaderParts): SecretReader {
   const { stores, clock, cacheSeconds } = parts;
-  const kept = createKept<{ readonly found: Secret }>({ clock, entriesMax: KEPT_MAX, dropEveryMs: DROP_EVERY_MS });
+  const kept = createKept<SecretLookup>({ clock, entriesMax: KEPT_MAX, rejectEveryMs: REJECT_EVERY_MS });
 
   async function look(use: CredentialUse, spot: SecretSpot): Promise<SecretLookup> {
     const store = storeOf(stores, use);
@@ -59,12 +59,11 @@ export function createSecretReader(parts: SecretReaderParts): SecretReader {
     if (use.purpose === 'fetch' || cacheSeconds === 0) return store.read(place, spot.user);
     // Counted from before the secret was read: a rotation meanwhile must not be hidden for longer.
     const untilMs = clock.nowMs() + cacheSeconds * 1000;
-    try {
-      return await kept.get(spot.key, async () => ({ value: foundOf(await store.read(place, spot.user)), untilMs }));
-    } catch (error) {
-      if (error instanceof NotFound) return { missing: error.missing };
-      throw error;
-    }
+    return kept.get(spot.key, async () => {
+      const value = await store.read(place, spot.user);
+      // A secret that was missing is used as soon as it is there.
+      return { value, untilMs: 'found' in value ? untilMs : undefined };
+    });
   }
 
   return {
@@ -77,7 +76,8 @@ export function createSecretReader(parts: SecretReaderParts): SecretReader {
     },
     forget(use, version) {
       const spot = spotOf(use, parts.vaultUserOf);
-      if (!isRefusal(spot)) kept.drop(spot.key, ({ found }) => String(found.version) === version);
+      if (!isRefusal(spot))
+        kept.reject(spot.key, (value) => 'found' in value && String(value.found.version) === version);
     },
     close() {
       kept.close();
@@ -183,19 +183,5 @@ export function noVault(upstreamName: string): Unavailable {
   return new Unavailable('vault', `upstream ${upstreamName} has its credential in Vault: set vault.address`);
 }
 
-class NotFound extends Error {
-  readonly missing: 'absent' | 'forbidden';
-
-  constructor(missing: 'absent' | 'forbidden') {
-    super(missing);
-    this.missing = missing;
-  }
-}
-
-/** Thrown, so that nothing is kept of it: a secret that was missing is used as soon as it is there. */
-function foundOf(lookup: SecretLookup): { readonly found: Secret } {
-  if ('missing' in lookup) throw new NotFound(lookup.missing);
-  return lookup;
-}
-
+/** The spec of one kind of credential. */
 export type SourceOf<K extends CredentialSource['kind']> = Extract<CredentialSource, { kind: K }>;

@@ -250,6 +250,24 @@ export const CATALOGUE = {
     help: 'When a job last ended well on this node, in seconds since the epoch',
     labels: { job: { distinctMax: 32 } },
   },
+  leases: {
+    type: 'gauge',
+    name: 'cambist_leases',
+    help: 'Leases of upstream credentials over all nodes, as this node last saw them',
+    labels: { state: ['alive', 'ending'] },
+  },
+  leaseEndings: {
+    type: 'counter',
+    name: 'cambist_lease_endings_total',
+    help: 'Leases that the sweeper of this node ended at Vault, and attempts that failed',
+    labels: { outcome: ['ended', 'failed'] },
+  },
+  leaseEndingAge: {
+    type: 'gauge',
+    name: 'cambist_lease_oldest_ending_seconds',
+    help: 'For how long the oldest lease that is to be ended waits; 0 = none does',
+    labels: {},
+  },
   eventLoopLag: {
     type: 'histogram',
     name: 'cambist_process_event_loop_lag_seconds',

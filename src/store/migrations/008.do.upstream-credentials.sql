@@ -16,21 +16,24 @@ CREATE TABLE secret (
 CREATE TABLE lease (
   id         uuid PRIMARY KEY,
   upstream   text NOT NULL,
-  -- Identity of the token that it was made for, and of all that this one descends from.
-  token_identity  text COLLATE "C" NOT NULL,
-  token_ancestors text[] COLLATE "C" NOT NULL,
+  -- Who uses it, and what a revocation can hit of the token that it was made for, as pairs (tokens/revocation.ts).
   client_id  text NOT NULL,
+  fact_kinds  text[] COLLATE "C" NOT NULL,
+  fact_values text[] COLLATE "C" NOT NULL,
+  -- NumericDate: the earliest that the token can have been issued at.
+  token_issued_at bigint NOT NULL,
+  -- SHA-256 of the name that the subject would be registered under; NULL for a client.
+  subject_hash bytea,
   -- Accessor of the Vault token that holds the lease; NULL: not asked for yet, so there is nothing to end.
   accessor   text,
   state      text NOT NULL CHECK (state IN ('intended', 'held', 'ending')),
   created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
   expires_at timestamptz NOT NULL,
+  ending_at  timestamptz,
   -- Of the sweeper: when to try again, and how often it did.
   retry_at   timestamptz,
   attempts   integer NOT NULL DEFAULT 0
 );
-CREATE INDEX lease_expiry ON lease (expires_at);
-CREATE INDEX lease_token ON lease (token_identity);
 
 GRANT SELECT, INSERT, UPDATE, DELETE ON secret TO cambist_runtime;
 GRANT SELECT, INSERT, UPDATE, DELETE ON lease TO cambist_runtime;

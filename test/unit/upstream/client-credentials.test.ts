@@ -7,7 +7,15 @@ import { systemClock } from '../../../src/core/clock.ts';
 import { createLogger } from '../../../src/core/log.ts';
 import { createFetcher } from '../../../src/net/fetcher.ts';
 import { createCredentials } from '../../../src/upstream/credentials.ts';
-import { granted, memoryStore, standingClock, START_SECONDS, upstream, useOf } from './credentials-in-memory.ts';
+import {
+  granted,
+  memoryStore,
+  standingClock,
+  START_SECONDS,
+  unleased,
+  upstream,
+  useOf,
+} from './credentials-in-memory.ts';
 
 interface Asked {
   readonly method: string | undefined;
@@ -45,6 +53,7 @@ async function endpoint(answer: (response: ServerResponse, asked: Asked, count: 
     stores: { embedded: store, vault: undefined },
     clock,
     cacheSeconds: 5,
+    ...unleased,
     fetcher,
   });
   const source = {

@@ -1,5 +1,6 @@
 /** A secret store in memory that counts its reads and can be held up, and uses of upstreams to ask with. */
 import type { Clock } from '../../../src/core/clock.ts';
+import { createLogger } from '../../../src/core/log.ts';
 import { upstreamSpec } from '../../../src/objects/upstream.ts';
 import type { Secret, SecretLookup, SecretStore } from '../../../src/secrets/secret-store.ts';
 import type { Credential, CredentialUse } from '../../../src/upstream/credential.ts';
@@ -94,3 +95,21 @@ export async function granted(obtaining: Promise<Credential | object>): Promise<
   if (!('fields' in got)) throw new Error(`refused: ${JSON.stringify(got)}`);
   return got;
 }
+
+const notAsked = () => Promise.reject(new Error('not asked for'));
+
+/** Of a room in which nothing has a lease. */
+export const unleased = {
+  logger: createLogger('silent'),
+  registeredNameOf: notAsked,
+  rows: {
+    intend: notAsked,
+    noteAccessor: notAsked,
+    hold: notAsked,
+    beginEnd: notAsked,
+    remove: notAsked,
+    markDue: notAsked,
+    claimEnding: notAsked,
+    numbers: notAsked,
+  },
+};

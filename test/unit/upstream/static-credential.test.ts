@@ -4,7 +4,7 @@ import { Unavailable } from '../../../src/core/refusal.ts';
 import { principalDigest } from '../../../src/tokens/revocation.ts';
 import { createCredentials } from '../../../src/upstream/credentials.ts';
 import type { CredentialsParts } from '../../../src/upstream/credentials.ts';
-import { granted, memoryStore, standingClock, upstream, useOf } from './credentials-in-memory.ts';
+import { granted, memoryStore, standingClock, unleased, upstream, useOf } from './credentials-in-memory.ts';
 
 const SHARED = { kind: 'static', store: 'embedded', path: 'shared/github', field: 'token' };
 
@@ -17,6 +17,7 @@ function room(more: Partial<CredentialsParts> = {}) {
     stores,
     clock,
     cacheSeconds: 5,
+    ...unleased,
     fetcher: { postForm: () => Promise.reject(new Error('not asked for')) },
     vaultUserOf: (use) => ({ key: principalDigest(use.subject), assertion: () => Promise.resolve('jwt') }),
     ...more,
