@@ -596,9 +596,9 @@ export const mutants = [
   {
     id: 'R21-redirects',
     file: 'src/net/fetcher.ts',
-    find: "if (statusCode >= 300 && statusCode < 400) throw new FetchFailed('redirect', host, String(statusCode));",
+    find: 'refuseRedirect(statusCode, host);',
     replace:
-      "if (statusCode >= 300 && statusCode < 400) return readResponse(await request(String(headers['location'])), host, maxBytes);",
+      "if (statusCode >= 300 && statusCode < 400) return readDocument(await request(String(headers['location'])), host, maxBytes);",
     tests: FETCHING,
     title: 'R21 redirects',
   },
