@@ -6,6 +6,7 @@
 import type { Kind, Specs, StoredObject } from '../objects/kinds.ts';
 import type { ObjectReader } from '../objects/registry.ts';
 import type { Resource } from '../objects/resource.ts';
+import type { Upstream } from '../objects/upstream.ts';
 import type { ChangeOptions, Mutation, ObjectStore } from '../store/objects.ts';
 import { differences } from './difference.ts';
 import type { FieldChange } from './difference.ts';
@@ -181,13 +182,15 @@ async function strandedFaults(
 function takesAway(kind: Kind, before: Specs[Kind], after: Specs[Kind]): boolean {
   if (kind === 'issuer')
     return JSON.stringify(before) !== JSON.stringify(after) && 'subject' in after && after.subject.verbatim;
+  if (kind === 'upstream') return dropsScopes(before as Upstream, after as Upstream);
   if (kind !== 'resource') return false;
   const [was, is] = [before as Resource, after as Resource];
   const uris = new Set([is.uri, ...is.aliases]);
-  return (
-    Object.keys(was.scopes).some((scope) => !Object.hasOwn(is.scopes, scope)) ||
-    [was.uri, ...was.aliases].some((uri) => !uris.has(uri))
-  );
+  return dropsScopes(was, is) || [was.uri, ...was.aliases].some((uri) => !uris.has(uri));
+}
+
+function dropsScopes(was: Pick<Resource, 'scopes'>, is: Pick<Resource, 'scopes'>): boolean {
+  return Object.keys(was.scopes).some((scope) => !Object.hasOwn(is.scopes, scope));
 }
 
 async function prepare(

@@ -123,7 +123,7 @@ export function createObjectOperations(parts: ObjectOperationsParts): ObjectOper
     const faults = await findReferences({ kind, name }, { state: objects, reader, ownIssuer: parts.ownIssuer });
     if (faults.length > 0)
       return refused('object_in_use', `nothing was changed: ${objectLabel(kind, name)} is in use`, faults);
-    const warnings = await removalWarnings({ kind, name }, found.spec, reader);
+    const warnings = await removalWarnings({ kind, name }, found.spec, reader, parts.ownIssuer);
     if (await isApplied({ kind, name }))
       warnings.push(`${objectLabel(kind, name)} came from a file: applying that file again brings it back`);
     if (dryRun) return { ok: true, value: { version: reader.state.version, warnings } };

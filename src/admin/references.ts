@@ -82,9 +82,13 @@ const CHECKS: {
     if ((await world.get('upstream', spec.name)) !== undefined)
       complain(['name'], `is the name of upstream ${spec.name}`, 'rename one of the two', spec.name);
     for (const [index, edge] of spec.calls.entries()) {
-      await mustExist('resource', edge.resource, ['calls', index, 'resource'], world, complain);
-      const called = await world.get('resource', edge.resource);
-      if (called !== undefined) mustHaveScopes(called.spec, edge.gives, ['calls', index, 'gives'], complain);
+      for (const kind of ['resource', 'upstream'] as const) {
+        const name = edge[kind];
+        if (name === undefined) continue;
+        await mustExist(kind, name, ['calls', index, kind], world, complain);
+        const called = await world.get(kind, name);
+        if (called !== undefined) mustHaveScopes(called.spec, edge.gives, ['calls', index, 'gives'], complain);
+      }
     }
     for (const [path, uri] of ownUris(spec))
       if (isOurs(uri, around.ownIssuer))
@@ -157,15 +161,15 @@ async function mustAllExist(
 }
 
 function mustHaveScopes(
-  resource: Resource,
+  target: Pick<Resource, 'name' | 'scopes'>,
   scopes: readonly string[],
   path: readonly PathStep[],
   complain: Complain,
 ): void {
   scopes.forEach((scope, index) => {
-    if (Object.hasOwn(resource.scopes, scope)) return;
-    const known = Object.keys(resource.scopes).join(', ');
-    complain([...path, index], `is not a scope of ${resource.name}`, `use one of ${known}, or add it there`, scope);
+    if (Object.hasOwn(target.scopes, scope)) return;
+    const known = Object.keys(target.scopes).join(', ');
+    complain([...path, index], `is not a scope of ${target.name}`, `use one of ${known}, or add it there`, scope);
   });
 }
 

@@ -4,6 +4,7 @@
  */
 import type { Kind, Specs } from '../objects/kinds.ts';
 import type { ObjectReader } from '../objects/registry.ts';
+import { egressUri } from '../objects/target.ts';
 import type { ObjectStore } from '../store/objects.ts';
 import { REFERRERS } from './apply.ts';
 import type { ObjectRef } from './apply.ts';
@@ -59,28 +60,35 @@ async function complaintPaths(
   return paths;
 }
 
-/** How policies write objects of a kind (docs/policy.md); a scope is written by the name of its resource. */
-const IN_POLICIES: { readonly [K in Kind]?: (name: string, spec: Specs[K]) => readonly string[] } = {
+/** How policies write objects of a kind (docs/policy.md); a scope is written by the name of its target. */
+const IN_POLICIES: {
+  readonly [K in Kind]?: (name: string, spec: Specs[K], ownIssuer: string) => readonly string[];
+} = {
   client: (name) => [`Client::${JSON.stringify(name)}`],
   role: (name) => [`Role::${JSON.stringify(name)}`],
   subject: (name) => [`User::${JSON.stringify(name)}`],
-  resource: (name, spec) => [
-    `Resource::${JSON.stringify(spec.uri)}`,
-    `Scope::${JSON.stringify(`${name}#`).slice(0, -1)}`,
-  ],
+  resource: (name, { uri }) => targetTerms(name, uri),
+  upstream: (name, _spec, ownIssuer) => targetTerms(name, egressUri(ownIssuer, name)),
 };
+
+function targetTerms(name: string, uri: string): readonly string[] {
+  return [`Resource::${JSON.stringify(uri)}`, `Scope::${JSON.stringify(`${name}#`).slice(0, -1)}`];
+}
 
 /** What whoever removes it should know: policies that go on naming it, and a forbid that ends. */
 export async function removalWarnings<K extends Kind>(
   { kind, name }: { readonly kind: K; readonly name: string },
   spec: Specs[K],
   reader: ObjectReader,
+  ownIssuer: string,
 ): Promise<string[]> {
   if (kind === 'policy')
     return /\bforbid\s*\(/.test((spec as Specs['policy']).cedar)
       ? [`policy ${name} forbids something: what it alone forbade is permitted without it`]
       : [];
-  const terms = (IN_POLICIES[kind] as ((name: string, spec: Specs[K]) => readonly string[]) | undefined)?.(name, spec);
+  const termsOf: ((name: string, spec: Specs[K], ownIssuer: string) => readonly string[]) | undefined =
+    IN_POLICIES[kind];
+  const terms = termsOf?.(name, spec, ownIssuer);
   if (terms === undefined) return [];
   const policies = (await reader.all('policy')).filter(({ spec: policy }) =>
     terms.some((term) => policy.cedar.includes(term)),

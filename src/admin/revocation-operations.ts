@@ -8,6 +8,7 @@ import type { Principal } from '../core/principal.ts';
 import { issValues } from '../objects/issuer.ts';
 import type { ObjectReader } from '../objects/registry.ts';
 import { registryOf } from '../objects/registry.ts';
+import { targetByName, targetByUri } from '../objects/target.ts';
 import { MAX_TOKEN_LIFETIME_SECONDS } from '../objects/resource.ts';
 import type { RevocationRow } from '../store/commitment.ts';
 import { REVOCATION_LIFETIME_SECONDS } from '../store/revocations.ts';
@@ -206,9 +207,11 @@ async function aimOf(
     }
     case 'resource': {
       const registry = registryOf(reader);
-      const resource = (await registry.resource(value)) ?? (await registry.resourceByUri(value));
-      if (resource === undefined) return refused('object_unknown', `there is no resource ${value}`);
-      return { values: [canonicalResource(resource.spec.uri)], named: resource.name };
+      const { ownIssuer } = parts;
+      const target =
+        (await targetByName(value, registry, ownIssuer)) ?? (await targetByUri(value, registry, ownIssuer));
+      if (target === undefined) return refused('object_unknown', `there is no resource or upstream ${value}`);
+      return { values: [canonicalResource(target.uri)], named: target.name };
     }
     case 'issuer': {
       const issuer = await reader.get('issuer', value);

@@ -24,6 +24,8 @@ export function addResourceCommand(program: Command, context: CliContext): void 
       '    --default-scope calendar:read --served-by calendar-server',
       'cambist resource add notes --uri https://notes.example.com/mcp --scope "notes:read=Read notes" \\',
       '    --calls "calendar needs=notes:read gives=calendar:read"',
+      'cambist resource add issues --uri https://issues.example.com/mcp --scope "issues:read=Read issues" \\',
+      '    --calls "upstream:github needs=issues:read gives=github:read"',
       'cambist resource add -f notes.yaml --replace',
     ],
     next: (name) =>
@@ -50,7 +52,8 @@ const FIELDS: readonly FieldFlag[] = [
   { flags: '--alias <uri>', description: 'another URI that names it', field: 'aliases', shape: 'list' },
   {
     flags: '--calls <edge>',
-    description: 'a resource that it may call for its callers, as "NAME needs=SCOPE,… gives=SCOPE,…"',
+    description:
+      'a resource that it may call for its callers, as "NAME needs=SCOPE,… gives=SCOPE,…", or "upstream:NAME needs=…"',
     field: 'calls',
     shape: 'list',
     read: callEdgeOf,
@@ -86,9 +89,13 @@ const FIELDS: readonly FieldFlag[] = [
 ];
 
 function callEdgeOf(text: string): unknown {
-  const match = /^(\S+)\s+needs=(\S+)\s+gives=(\S+)$/.exec(text.trim());
+  const match = /^(?:(upstream):)?(\S+)\s+needs=(\S+)\s+gives=(\S+)$/.exec(text.trim());
   if (match === null)
-    throw new CliFailure(EXIT.usage, 'usage', `--calls must be "NAME needs=SCOPE,… gives=SCOPE,…", not "${text}"`);
-  const [, resource, needs = '', gives = ''] = match;
-  return { resource, needs: needs.split(','), gives: gives.split(',') };
+    throw new CliFailure(
+      EXIT.usage,
+      'usage',
+      `--calls must be "NAME needs=SCOPE,… gives=SCOPE,…", with upstream:NAME for an upstream, not "${text}"`,
+    );
+  const [, kind = 'resource', name, needs = '', gives = ''] = match;
+  return { [kind]: name, needs: needs.split(','), gives: gives.split(',') };
 }

@@ -11,9 +11,9 @@ import type { Persons, PersonSource } from '../audit/sealed-persons.ts';
 import type { Refusal } from '../core/refusal.ts';
 import type { CredentialMark } from '../upstream/credential.ts';
 import type { CallEnd, EgressArrival } from './call.ts';
+import { egressUri } from '../objects/target.ts';
 import type { RequestRule } from '../objects/upstream.ts';
 import type { Bearer, Findings } from './judge.ts';
-import { egressUri } from './request.ts';
 
 const PATH_MAX_CHARS = 1024;
 /** Anything else that a request line can hold is no method that a rule can name. */

@@ -7,6 +7,7 @@ import { isRefusal, refuse } from '../core/refusal.ts';
 import type { Refusal } from '../core/refusal.ts';
 import type { StoredObject } from '../objects/kinds.ts';
 import type { Registry, StateSeen } from '../objects/registry.ts';
+import { egressUri } from '../objects/target.ts';
 import type { RequestRule, Upstream } from '../objects/upstream.ts';
 import { whyDead } from '../standing/own-token.ts';
 import type { OwnTokens, RecalledToken } from '../standing/own-token.ts';
@@ -17,7 +18,6 @@ import { isFault } from '../tokens/fault.ts';
 import type { Predicate, TokenFacts } from '../tokens/revocation.ts';
 import { readCallerToken } from '../upstream/inject.ts';
 import { checkScopes, matchRequest } from '../upstream/request-rules.ts';
-import { egressUri } from './request.ts';
 import type { EgressRequest } from './request.ts';
 
 export interface JudgeParts {

@@ -1,7 +1,6 @@
 /**
  * What of a request the egress judges: which upstream it names, its method, the path exactly as it came, its headers.
  */
-import { PATHS } from '../core/protocol.ts';
 import type { ForwardedRequest } from '../upstream/request-rules.ts';
 
 export interface EgressRequest extends ForwardedRequest {
@@ -22,9 +21,4 @@ export function readTarget(
   if (match === null) return undefined;
   const [, upstreamName = '', label, path = '/', query = ''] = match;
   return { upstreamName, label, path, query };
-}
-
-/** The audience of tokens for an upstream, and what its base URL is to callers. */
-export function egressUri(issuer: string, upstreamName: string): string {
-  return `${issuer}${PATHS.egress}/${upstreamName}`;
 }

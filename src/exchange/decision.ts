@@ -6,9 +6,10 @@
 import { refuse } from '../core/refusal.ts';
 import type { Refusal } from '../core/refusal.ts';
 import type { Registry } from '../objects/registry.ts';
-import type { StoredObject } from '../objects/kinds.ts';
+import type { Target } from '../objects/target.ts';
 import type { Decision, DecisionInput, PolicyEngine, PolicySet } from '../policy/engine.ts';
 import type { Actor } from '../tokens/chain.ts';
+import { checkCallers, currentClient } from './callers.ts';
 import type { Delegation } from './delegation.ts';
 import type { Asked, AskedScopes } from './entitlement.ts';
 import { policyParty } from '../standing/party.ts';
@@ -30,7 +31,9 @@ export interface AuthorizedGrant {
   readonly subject: Party;
   /** `act` of the token; empty for self and for impersonation. */
   readonly chain: readonly Actor[];
-  readonly resources: readonly StoredObject<'resource'>[];
+  readonly targets: readonly Target[];
+  /** The client that will use it: the current actor, else who asks; `undefined`: a person acts. */
+  readonly callerId: string | undefined;
   readonly scopes: readonly string[];
   readonly impersonation: boolean;
 }
@@ -55,9 +58,12 @@ export function createDecider(engine: PolicyEngine): Decide {
   return async ({ client, delegation, asked, grantType }, registry) => {
     const policies = await policiesOf(registry);
     const groupRoles = await rolesByGroup(registry);
-    const inputs = asked.byResource.map((entry) => inputFor(entry, client, delegation, grantType, groupRoles));
+    const inputs = asked.byTarget.map((entry) => inputFor(entry, client, delegation, grantType, groupRoles));
     const decisions = inputs.map((input) => engine.decide(policies, input));
-    return { outcome: conclude(delegation, asked, decisions), trace: { inputs, decisions, beyond: asked.beyond } };
+    return {
+      outcome: conclude(client, delegation, asked, decisions),
+      trace: { inputs, decisions, beyond: asked.beyond },
+    };
   };
 }
 
@@ -74,7 +80,7 @@ function inputFor(
     actor: actor === undefined ? undefined : policyParty(actor.party, actor.claims),
     client: policyParty(client, { groups: [] }),
     actAs: delegation.actAs,
-    resource: { name: entry.resource.name, uri: entry.resource.spec.uri },
+    resource: { name: entry.target.name, uri: entry.target.uri },
     scopes: entry.scopes,
     context: { grant: grantType, depth: delegation.chain.length, via: entry.via?.spec.uri },
     groupRoles,
@@ -82,7 +88,12 @@ function inputFor(
   };
 }
 
-function conclude(delegation: Delegation, asked: Asked, decisions: readonly Decision[]): AuthorizedGrant | Refusal {
+function conclude(
+  client: Party,
+  delegation: Delegation,
+  asked: Asked,
+  decisions: readonly Decision[],
+): AuthorizedGrant | Refusal {
   const verdicts = decisions.flatMap((decision) => decision.verdicts);
   const permitted = verdicts.filter((verdict) => verdict.permitted).map((verdict) => verdict.scope);
   const denied = [...verdicts.filter((verdict) => !verdict.permitted).map((verdict) => verdict.scope), ...asked.beyond];
@@ -92,16 +103,21 @@ function conclude(delegation: Delegation, asked: Asked, decisions: readonly Deci
     return refuse(permitted.length === 0 ? 'all_scopes_denied' : 'some_scopes_denied', { scopes: denied.slice(0, 20) });
   if (permitted.length === 0) return refuse('no_default_scope_left');
   // A token has no audience at which it can do nothing.
-  const idle = asked.byResource.find(
+  const idle = asked.byTarget.find(
     (_, index) => decisions[index]?.verdicts.some((verdict) => verdict.permitted) !== true,
   );
-  if (idle !== undefined) return refuse('no_default_scope_left', { target: idle.resource.name });
+  if (idle !== undefined) return refuse('no_default_scope_left', { target: idle.target.name });
 
   const impersonation = delegation.mayImpersonate && decisions.every((decision) => decision.impersonation);
+  const targets = asked.byTarget.map((entry) => entry.target);
+  const callerId = currentClient(client, delegation, impersonation);
+  const unlisted = checkCallers(targets, callerId);
+  if (unlisted !== undefined) return unlisted;
   return {
     subject: delegation.subject,
     chain: impersonation ? [] : delegation.chain,
-    resources: asked.byResource.map((entry) => entry.resource),
+    targets,
+    callerId,
     scopes: permitted,
     impersonation,
   } as unknown as AuthorizedGrant;
@@ -109,7 +125,14 @@ function conclude(delegation: Delegation, asked: Asked, decisions: readonly Deci
 
 /** An identity token: the client about itself, for Cambist alone; policy has nothing to decide. */
 export function authorizeIdentity(client: Party): AuthorizedGrant {
-  return { subject: client, chain: [], resources: [], scopes: [], impersonation: false } as unknown as AuthorizedGrant;
+  return {
+    subject: client,
+    chain: [],
+    targets: [],
+    callerId: client.client?.spec.id,
+    scopes: [],
+    impersonation: false,
+  } as unknown as AuthorizedGrant;
 }
 
 /** Compiles the policies of a registry once for as long as it hands out the same list. */

@@ -1,5 +1,5 @@
 /**
- * Step 7 of the road: the token (RFC 9068). It lives as long as its resources allow, never past the tokens that it was
+ * Step 7 of the road: the token (RFC 9068). It lives as long as its targets allow, never past the tokens that it was
  * made from, and never past 900 s.
  */
 import { randomUUID } from 'node:crypto';
@@ -35,7 +35,7 @@ export interface MintRequest {
 /** The claims of the token to be issued (RFC 9068 §2.2). */
 export function tokenClaims(grant: AuthorizedGrant, request: MintRequest): AccessTokenClaims | Refusal {
   const { issuer, issuedAtSeconds, nowSeconds, subjectToken, actorToken } = request;
-  const lifetimes = grant.resources.map((resource) => resource.spec.lifetime_seconds);
+  const lifetimes = grant.targets.map((target) => target.lifetimeSeconds);
   const lifetimeSeconds = Math.min(
     MAX_TOKEN_LIFETIME_SECONDS,
     ...(lifetimes.length > 0 ? lifetimes : [IDENTITY_TOKEN_LIFETIME_SECONDS]),
@@ -47,7 +47,7 @@ export function tokenClaims(grant: AuthorizedGrant, request: MintRequest): Acces
   const { authTime, acr, amr } = subjectToken?.authentication ?? {};
   const act = writeChain(grant.chain);
   const { principal, tokenSub } = grant.subject;
-  const [only, ...more] = grant.resources.map((resource) => resource.spec.uri);
+  const [only, ...more] = grant.targets.map((target) => target.uri);
   return {
     iss: issuer,
     sub: tokenSub,
@@ -79,13 +79,13 @@ export function factsOfGrant(
     subjects: [grant.subject.principal],
     actors: grant.chain,
     clients: [clientId, ...ours],
-    resources: grant.resources.map((resource) => resource.spec.uri),
+    resources: grant.targets.map((target) => target.uri),
     issuers: principals.map((principal) => principal.issuer).filter((iss) => iss !== issuer),
     issuedAtSeconds,
   };
 }
 
-/** Signs the claims with the active key of the algorithm that the resources ask for. */
+/** Signs the claims with the active key of the algorithm that the targets ask for. */
 export async function mint(
   grant: AuthorizedGrant,
   request: MintRequest,
@@ -94,7 +94,7 @@ export async function mint(
   const claims = tokenClaims(grant, request);
   if (isRefusal(claims)) return claims;
   // An old verifier among several audiences decides for all of them.
-  const algorithm = grant.resources.some((resource) => resource.spec.signing_algorithm === 'RS256') ? 'RS256' : 'ES256';
+  const algorithm = grant.targets.some((target) => target.signingAlgorithm === 'RS256') ? 'RS256' : 'ES256';
   const key = await signingKey(algorithm);
   return { jwt: await signAccessToken(claims, key), claims, kid: key.kid };
 }

@@ -24,7 +24,7 @@ import type { MintedToken } from './mint.ts';
 import { named } from './named.ts';
 import type { Party, PartyClaims } from '../standing/party.ts';
 import type { VerifiedToken } from './presented.ts';
-import type { Target } from './target.ts';
+import type { Targets } from './target.ts';
 
 /** What is known so far; each step adds its own. */
 export interface Facts {
@@ -36,7 +36,7 @@ export interface Facts {
   dispatched?: Dispatched;
   subjectToken?: VerifiedToken;
   actorToken?: VerifiedToken;
-  target?: Target;
+  targets?: Targets;
   delegation?: Delegation;
   trace?: DecisionTrace;
   minted?: MintedToken;
@@ -74,7 +74,7 @@ export async function openRecording(parts: RecorderParts, facts: Facts): Promise
         : sealPerson(person.key, jti, { iss: party.principal.issuer, sub: party.principal.sub, ...claims }).sealed;
     },
     row: (kind, nowMs, refusal) => {
-      const { arrival, client, minted, target, dispatched } = facts;
+      const { arrival, client, minted, targets, dispatched } = facts;
       const body = {
         v: RECORD_VERSION,
         id,
@@ -92,7 +92,7 @@ export async function openRecording(parts: RecorderParts, facts: Facts): Promise
         ...(facts.delegation === undefined
           ? {}
           : delegationForm(facts.delegation, facts.impersonation === true, refOfPrincipal)),
-        ...(target === undefined ? {} : { target: target.map((resource) => resource.spec.uri) }),
+        ...(targets === undefined ? {} : { target: targets.map((target) => target.uri) }),
         ...(facts.trace === undefined ? {} : { decision: decisionForm(facts.trace) }),
         ...(facts.impersonation === true ? { impersonation: true } : {}),
         ...(refusal === undefined ? {} : { refusal: { reason: refusal.reason, detail: refusal.detail } }),
@@ -106,7 +106,7 @@ export async function openRecording(parts: RecorderParts, facts: Facts): Promise
         reason: refusal?.reason ?? null,
         requestId: arrival.requestId,
         clientId: client.id,
-        resources: target?.map((resource) => resource.spec.uri) ?? [],
+        resources: targets?.map((target) => target.uri) ?? [],
         jti: kind === 'issued' ? (minted?.claims.jti ?? null) : null,
         persons: sealed.map((person) => person.ref),
         canonical: canonicalBytes(body),

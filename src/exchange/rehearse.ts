@@ -15,7 +15,7 @@ import { tokenClaims } from './mint.ts';
 import { clientParty, findParty, NO_CLAIMS } from '../standing/party.ts';
 import type { Party, PartyClaims } from '../standing/party.ts';
 import type { ResourceScopes } from './presented.ts';
-import { resolveTarget } from './target.ts';
+import { resolveTargets } from './target.ts';
 import { GRANT_CLIENT_CREDENTIALS, GRANT_TOKEN_EXCHANGE } from '../core/protocol.ts';
 
 /** A question in the words of configuration. */
@@ -54,7 +54,7 @@ export function createRehearsal(parts: {
     const subject = await subjectOf(question, client, registry, parts.issuer);
     if (isRefusal(subject)) return refused(subject);
 
-    const target = await resolveTarget(
+    const targets = await resolveTargets(
       {
         subject: 'self',
         actor: undefined,
@@ -65,13 +65,14 @@ export function createRehearsal(parts: {
         issuedTokenType: undefined,
       },
       registry,
+      parts.issuer,
     );
-    if (isRefusal(target)) return refused(target);
+    if (isRefusal(targets)) return refused(targets);
     const delegation = delegate(client, subject, undefined);
     if (isRefusal(delegation)) return refused(delegation);
     const scopesAt = await heldScopes(question, registry);
     if (isRefusal(scopesAt)) return refused(scopesAt);
-    const asked = askScopes(question.scope, target, scopesAt);
+    const asked = askScopes(question.scope, targets, scopesAt);
     if (isRefusal(asked)) return refused(asked);
 
     const grantType =

@@ -33,8 +33,8 @@ import { clientParty, NO_CLAIMS } from '../standing/party.ts';
 import type { Role, VerifiedToken, VerifyPresented } from './presented.ts';
 import { openRecording } from './recorder.ts';
 import type { Facts, RecorderParts, Recording } from './recorder.ts';
-import { namedResources, resolveTarget } from './target.ts';
-import type { Target } from './target.ts';
+import { namedTargets, resolveTargets } from './target.ts';
+import type { Targets } from './target.ts';
 
 /** The steps that are timed; what each costs is in `src/README.md`. */
 export type Phase =
@@ -139,11 +139,11 @@ async function travel(parts: RoadParts, facts: Facts, registry: Registry): Promi
   const exhausted = await timed(parts, 'limit', () => limitSubject(parts, facts));
   if (exhausted !== undefined) return exhausted;
 
-  const target = await timed(parts, 'resolve', () => resolveTarget(dispatched.request, registry));
-  if (isRefusal(target)) return target;
-  facts.target = target;
+  const targets = await timed(parts, 'resolve', () => resolveTargets(dispatched.request, registry, parts.ourIssuer));
+  if (isRefusal(targets)) return targets;
+  facts.targets = targets;
 
-  const grant = await timed(parts, 'decide', () => decide(parts, facts, dispatched, target, registry));
+  const grant = await timed(parts, 'decide', () => decide(parts, facts, dispatched, targets, registry));
   if (isRefusal(grant)) return grant;
   facts.impersonation = grant.impersonation;
 
@@ -176,7 +176,9 @@ async function checkStillborn(parts: RoadParts, token: TokenFacts, registry: Reg
 /** Step 3, before any work on signatures: the client, then what it names; who is over the first takes nothing of the others. */
 async function limitRequest(parts: RoadParts, facts: Facts, registry: Registry): Promise<Refusal | undefined> {
   const { client, arrival } = facts;
-  const admission = await parts.limits.admitRequest(client.object, () => namedResources(arrival.form, registry));
+  const admission = await parts.limits.admitRequest(client.object, () =>
+    namedTargets(arrival.form, registry, parts.ourIssuer),
+  );
   facts.standings = admission.standings;
   return admission.refusal;
 }
@@ -214,7 +216,7 @@ async function decide(
   parts: RoadParts,
   facts: Facts,
   { request, grantType }: Dispatched,
-  target: Target,
+  targets: Targets,
   registry: Registry,
 ): Promise<AuthorizedGrant | Refusal> {
   const client = clientParty(facts.client.object, parts.ourIssuer);
@@ -232,9 +234,9 @@ async function decide(
   );
   if (mayAct !== undefined) return mayAct;
 
-  if (target.length === 0)
+  if (targets.length === 0)
     return request.scope === undefined ? authorizeIdentity(client) : refuse('scope_unknown', { target: 'none' });
-  const asked = askScopes(request.scope, target, subjectToken?.scopesAt);
+  const asked = askScopes(request.scope, targets, subjectToken?.scopesAt);
   if (isRefusal(asked)) return asked;
   const decided = await parts.decide({ client, delegation, asked, grantType }, registry);
   facts.trace = decided.trace;
@@ -291,7 +293,7 @@ function issuedRow(facts: Facts, recording: Recording, minted: MintedToken): Iss
     subjectRef: recording.refOf(delegation.subject),
     clientId: facts.client.id,
     actors: facts.impersonation === true ? [] : recording.actorRefs(delegation.chain),
-    resources: (facts.target ?? []).map((resource) => resource.spec.uri),
+    resources: (facts.targets ?? []).map((target) => target.uri),
     kid: minted.kid,
     issuedAtSeconds: minted.claims.iat,
     expiresAtSeconds: minted.claims.exp,

@@ -7,7 +7,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Dispatcher } from 'undici';
 import type { Armed, CallEnd, Ending, OpenCall } from '../egress/call.ts';
 import type { EgressRequest } from '../egress/request.ts';
-import { egressUri } from '../egress/request.ts';
+import { egressUri } from '../objects/target.ts';
 import { asFailure } from '../net/guard.ts';
 import type { UpstreamConnections } from '../net/upstream-connections.ts';
 import { createCallBody } from './egress-body.ts';

@@ -1,5 +1,5 @@
 /**
- * Step 3 of the road: may this client, at these resources, for this subject, send one more request this minute? Counted
+ * Step 3 of the road: may this client, at these targets, for this subject, send one more request this minute? Counted
  * over all nodes. Whoever is over the limit of a client takes nothing from a resource; a subject is counted only by who
  * has verified a token of theirs, or anybody could use up somebody's quota. Where the count cannot be had the request
  * fails (Unavailable): a limit that is not counted is none.
@@ -9,6 +9,7 @@ import type { Principal } from '../core/principal.ts';
 import { refuseForNow } from '../core/refusal.ts';
 import type { Reason, Refusal } from '../core/refusal.ts';
 import type { StoredObject } from '../objects/kinds.ts';
+import type { Target } from '../objects/target.ts';
 import type { LimitSettings } from './bounds.ts';
 import type { PermitsOfNode } from './permits.ts';
 
@@ -31,11 +32,11 @@ export interface Admission {
 }
 
 export interface RateLimits {
-  /** At the token endpoint, after the client has authenticated and before anything is verified. Each resource once. */
+  /** At the token endpoint, after the client has authenticated and before anything is verified. Each target once. */
   admitRequest(
     client: StoredObject<'client'>,
     /** Called only when the client is within its limit. */
-    resources: () => Promise<readonly StoredObject<'resource'>[]>,
+    targets: () => Promise<readonly Pick<Target, 'name' | 'requestsPerMinute'>[]>,
   ): Promise<Admission>;
   /** At the token endpoint, once a token of this subject has verified; not for a client that asks for itself. */
   admitSubject(subject: Principal): Promise<Admission>;
@@ -73,12 +74,12 @@ export function createRateLimits(parts: {
   }
 
   return {
-    async admitRequest({ spec }, resources) {
+    async admitRequest({ spec }, targets) {
       const own = await admit('client', spec.id, spec.requests_per_minute ?? settings.clientPerMinute);
       if (own.refusal !== undefined) return own;
       const named = await Promise.all(
-        (await resources()).map((resource) =>
-          admit('resource', resource.name, resource.spec.requests_per_minute ?? settings.resourcePerMinute),
+        (await targets()).map(({ name, requestsPerMinute }) =>
+          admit('resource', name, requestsPerMinute ?? settings.resourcePerMinute),
         ),
       );
       return {

@@ -6,11 +6,16 @@ import { freeText, objectName, requestsPerMinute, scopeName, targetUri } from '.
 
 export const MAX_TOKEN_LIFETIME_SECONDS = 900;
 
-const callEdge = z.strictObject({
-  resource: objectName.describe('The resource that may be called, by its name'),
-  needs: z.array(scopeName).min(1).describe('Scopes here that the presented token must all have'),
-  gives: z.array(scopeName).min(1).describe('Scopes there that can be asked for'),
-});
+const callEdge = z
+  .strictObject({
+    resource: objectName.optional().describe('The resource that may be called, by its name'),
+    upstream: objectName.optional().describe('Or the upstream that may be called, by its name'),
+    needs: z.array(scopeName).min(1).describe('Scopes here that the presented token must all have'),
+    gives: z.array(scopeName).min(1).describe('Scopes there that can be asked for'),
+  })
+  .refine((edge) => (edge.resource === undefined) !== (edge.upstream === undefined), {
+    error: 'must name a resource or an upstream, one of the two',
+  });
 
 export const resourceSpec = z
   .strictObject({

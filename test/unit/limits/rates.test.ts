@@ -3,6 +3,7 @@ import { DEFAULT_LIMITS } from '../../../src/limits/bounds.ts';
 import type { LimitSettings } from '../../../src/limits/bounds.ts';
 import { createRateLimits } from '../../../src/limits/rates.ts';
 import { KINDS } from '../../../src/objects/kinds.ts';
+import { resourceTarget } from '../../../src/objects/target.ts';
 import type { StoredObject } from '../../../src/objects/kinds.ts';
 
 /** Limits over counts that the test gives: permits left, by `limit:key`; whoever is not named has plenty. */
@@ -35,7 +36,9 @@ function stored<K extends 'client' | 'resource'>(kind: K, written: Record<string
 }
 const client = (more = {}) => stored('client', { id: 'agent', auth: ['client_secret_basic'], ...more });
 const resource = (name: string, more = {}) =>
-  stored('resource', { name, uri: `https://${name}.example/mcp`, scopes: { [`${name}:read`]: 'Read' }, ...more });
+  resourceTarget(
+    stored('resource', { name, uri: `https://${name}.example/mcp`, scopes: { [`${name}:read`]: 'Read' }, ...more }),
+  );
 
 test('of several resources the tightest is told, and any of them refuses', async () => {
   const { limits } = limitsOver({ 'resource:mail': 5, 'resource:notes': 2 }, { resourcePerMinute: 100 });
