@@ -5,7 +5,7 @@
 import type { Clock } from '../core/clock.ts';
 import type { Logger } from '../core/log.ts';
 import type { Telemetry } from '../core/telemetry.ts';
-import type { Phase } from '../exchange/road.ts';
+import type { Phase } from '../exchange/phases.ts';
 import type { KeyTimes } from '../keys/due.ts';
 import type { LimitSettings } from '../limits/bounds.ts';
 import type { Resolve } from '../net/guard.ts';

@@ -73,6 +73,7 @@ export function createRoads(parts: ServiceParts, foundation: Foundation) {
     verifyPresented: createPresentedVerifier({ issuer, clock, keySets, ownTokens, findRevocation }),
     decide: createDecider(createPolicyEngine()),
     signingKey: (algorithm) => ring.signing('access-token', algorithm),
+    credentials: parts.credentials ?? foundation.credentials,
     keyFor: (principal) => persons.keyFor(principal),
     findRevocation,
     observe: (phase, durationMs) => {

@@ -11,6 +11,9 @@ export const TOKEN_TYPE_ACCESS_TOKEN = 'urn:ietf:params:oauth:token-type:access_
 export const TOKEN_TYPE_ID_TOKEN = 'urn:ietf:params:oauth:token-type:id_token';
 export const TOKEN_TYPE_JWT = 'urn:ietf:params:oauth:token-type:jwt';
 
+/** Our own: a credential of an upstream, handed out by an exchange. */
+export const TOKEN_TYPE_CREDENTIAL = 'urn:cambist:params:oauth:token-type:credential';
+
 /** Client assertion types (RFC 7523 §2.2; draft-ietf-oauth-spiffe-client-auth). */
 export const ASSERTION_TYPE_JWT_BEARER = 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer';
 export const ASSERTION_TYPE_JWT_SPIFFE = 'urn:ietf:params:oauth:client-assertion-type:jwt-spiffe';

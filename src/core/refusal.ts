@@ -64,6 +64,7 @@ export const REASONS = [
   'target_unknown',
   'target_disabled',
   'targets_not_grouped',
+  'target_not_upstream',
   // 6 decide
   'scope_malformed',
   'scope_unknown',

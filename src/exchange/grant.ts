@@ -26,6 +26,8 @@ export interface GrantRequest {
   readonly scope: string | undefined;
   /** Without a target: an identity token, good only as subject or actor token, or a refusal? */
   readonly withoutTarget: 'identity-token' | 'refuse';
+  /** A token, or the credential of an upstream itself? */
+  readonly wants: 'token' | 'credential';
   /** RFC 8693 `issued_token_type` of the answer; undefined where the grant has none. */
   readonly issuedTokenType: string | undefined;
 }

@@ -16,6 +16,7 @@ import type { VerifiedToken } from './presented.ts';
 export const IDENTITY_TOKEN_LIFETIME_SECONDS = 300;
 
 export interface MintedToken {
+  readonly kind: 'token';
   readonly jwt: string;
   readonly claims: AccessTokenClaims;
   readonly kid: string;
@@ -32,9 +33,9 @@ export interface MintRequest {
   readonly actorToken: Pick<VerifiedToken, 'expiresAtSeconds'> | undefined;
 }
 
-/** The claims of the token to be issued (RFC 9068 §2.2). */
-export function tokenClaims(grant: AuthorizedGrant, request: MintRequest): AccessTokenClaims | Refusal {
-  const { issuer, issuedAtSeconds, nowSeconds, subjectToken, actorToken } = request;
+/** NumericDate of the end of what is issued. Refuses with `nothing_left_to_live`. */
+export function expiryOf(grant: AuthorizedGrant, request: MintRequest): number | Refusal {
+  const { issuedAtSeconds, nowSeconds, subjectToken, actorToken } = request;
   const lifetimes = grant.targets.map((target) => target.lifetimeSeconds);
   const lifetimeSeconds = Math.min(
     MAX_TOKEN_LIFETIME_SECONDS,
@@ -42,8 +43,14 @@ export function tokenClaims(grant: AuthorizedGrant, request: MintRequest): Acces
   );
   const limits = [subjectToken, actorToken].flatMap((token) => (token === undefined ? [] : [token.expiresAtSeconds]));
   const exp = Math.min(issuedAtSeconds + lifetimeSeconds, ...limits);
-  if (exp <= nowSeconds) return refuse('nothing_left_to_live');
+  return exp <= nowSeconds ? refuse('nothing_left_to_live') : exp;
+}
 
+/** The claims of the token to be issued (RFC 9068 §2.2). */
+export function tokenClaims(grant: AuthorizedGrant, request: MintRequest): AccessTokenClaims | Refusal {
+  const { issuer, issuedAtSeconds, subjectToken } = request;
+  const exp = expiryOf(grant, request);
+  if (isRefusal(exp)) return exp;
   const { authTime, acr, amr } = subjectToken?.authentication ?? {};
   const act = writeChain(grant.chain);
   const { principal, tokenSub } = grant.subject;
@@ -96,5 +103,5 @@ export async function mint(
   // An old verifier among several audiences decides for all of them.
   const algorithm = grant.targets.some((target) => target.signingAlgorithm === 'RS256') ? 'RS256' : 'ES256';
   const key = await signingKey(algorithm);
-  return { jwt: await signAccessToken(claims, key), claims, kid: key.kid };
+  return { kind: 'token', jwt: await signAccessToken(claims, key), claims, kid: key.kid };
 }

@@ -20,6 +20,7 @@ import type { Arrival } from '../core/arrival.ts';
 import type { DecisionTrace } from './decision.ts';
 import type { Delegation } from './delegation.ts';
 import type { Dispatched } from './dispatch.ts';
+import type { FetchedCredential } from './fetch.ts';
 import type { MintedToken } from './mint.ts';
 import { named } from './named.ts';
 import type { Party, PartyClaims } from '../standing/party.ts';
@@ -40,6 +41,7 @@ export interface Facts {
   delegation?: Delegation;
   trace?: DecisionTrace;
   minted?: MintedToken;
+  fetched?: FetchedCredential;
   impersonation?: boolean;
   /** With the limits that applied so far; told to the caller, not recorded. */
   standings?: readonly Standing[];
@@ -74,7 +76,7 @@ export async function openRecording(parts: RecorderParts, facts: Facts): Promise
         : sealPerson(person.key, jti, { iss: party.principal.issuer, sub: party.principal.sub, ...claims }).sealed;
     },
     row: (kind, nowMs, refusal) => {
-      const { arrival, client, minted, targets, dispatched } = facts;
+      const { arrival, client, minted, fetched, targets, dispatched } = facts;
       const body = {
         v: RECORD_VERSION,
         id,
@@ -97,6 +99,7 @@ export async function openRecording(parts: RecorderParts, facts: Facts): Promise
         ...(facts.impersonation === true ? { impersonation: true } : {}),
         ...(refusal === undefined ? {} : { refusal: { reason: refusal.reason, detail: refusal.detail } }),
         ...(minted === undefined || kind !== 'issued' ? {} : { token: tokenForm(minted) }),
+        ...(fetched === undefined || kind !== 'issued' ? {} : fetchedForm(fetched)),
         persons: sealed,
       };
       return {
@@ -210,6 +213,15 @@ function rolesOfClients(
 
 function tokenForm({ claims, kid }: MintedToken) {
   return { jti: claims.jti, kid, aud: claims.aud, scope: claims.scope ?? null, iat: claims.iat, exp: claims.exp };
+}
+
+/** Which credential it was, never what. A key that lives on was handed out: said where nobody can overlook it. */
+function fetchedForm({ mark, scopes, expiresAtSeconds }: FetchedCredential) {
+  const { kind, store, path, version } = mark;
+  return {
+    credential: { kind, store, path, version, scope: scopes.join(' '), exp: expiresAtSeconds },
+    ...(kind === 'static' ? { static_fetched: true } : {}),
+  };
 }
 
 /** The personal fields of a record, of those who were not erased since. */

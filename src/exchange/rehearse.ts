@@ -62,6 +62,7 @@ export function createRehearsal(parts: {
         audiences: question.targets,
         scope: question.scope,
         withoutTarget: 'refuse',
+        wants: 'token',
         issuedTokenType: undefined,
       },
       registry,

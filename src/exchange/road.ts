@@ -1,76 +1,54 @@
 /**
  * THE road: what happens to every request at the token endpoint, whatever its grant, from top to bottom.
  *
- *   1 parse (http/form.ts)  2 authenticate  3 limit  dispatch  4 verify  5 resolve  6 decide  7 mint
+ *   1 parse (http/form.ts)  2 authenticate  3 limit  dispatch  4 verify  5 resolve  6 decide  7 mint, or obtain
  *   8 commit  9 answer (http/wire.ts)
  *
- * A refusal takes the same road from where it happened: recorded, then answered. No commit, no token.
+ * A refusal takes the same road from where it happened: recorded, then answered. No commit, no token, no credential.
  */
-import type { RecordRow } from '../audit/record.ts';
-import { admitCaller, claimedBy } from '../clients/caller.ts';
+import { admitCaller } from '../clients/caller.ts';
 import type { CallerParts } from '../clients/caller.ts';
-import type { PendingMark } from '../clients/authenticate.ts';
 import type { Clock } from '../core/clock.ts';
 import { nowSeconds } from '../core/clock.ts';
 import { isRefusal, refuse, Unavailable } from '../core/refusal.ts';
-import type { Reason, Refusal } from '../core/refusal.ts';
+import type { Refusal } from '../core/refusal.ts';
 import type { RateLimits, Standing } from '../limits/rates.ts';
 import type { Registry, StateSeen } from '../objects/registry.ts';
-import type { Commitment, IssuedRow } from '../store/commitment.ts';
-import type { CommitOutcome } from '../store/commits.ts';
 import type { SigningKey } from '../tokens/access-token.ts';
 import type { Predicate, TokenFacts } from '../tokens/revocation.ts';
+import type { Credentials } from '../upstream/credential.ts';
 import type { Arrival } from '../core/arrival.ts';
+import { answerWith, lineageOf, pendingMarks } from './answer.ts';
+import type { Answer, AnswerParts, Result } from './answer.ts';
 import { authorizeIdentity } from './decision.ts';
 import type { AuthorizedGrant, Decide } from './decision.ts';
 import { checkMayAct, delegate } from './delegation.ts';
 import type { Dispatch, Dispatched } from './dispatch.ts';
 import { askScopes } from './entitlement.ts';
+import { fetchCredential } from './fetch.ts';
+import type { FetchRequest } from './fetch.ts';
 import { factsOfGrant, mint } from './mint.ts';
-import type { MintedToken, MintRequest } from './mint.ts';
+import type { MintRequest } from './mint.ts';
 import type { Noise } from './noise.ts';
+import { timed } from './phases.ts';
 import { clientParty, NO_CLAIMS } from '../standing/party.ts';
-import type { Role, VerifiedToken, VerifyPresented } from './presented.ts';
+import type { VerifyPresented } from './presented.ts';
 import { openRecording } from './recorder.ts';
-import type { Facts, RecorderParts, Recording } from './recorder.ts';
+import type { Facts } from './recorder.ts';
 import { namedTargets, resolveTargets } from './target.ts';
 import type { Targets } from './target.ts';
 
-/** The steps that are timed; what each costs is in `src/README.md`. */
-export type Phase =
-  'registry' | 'authenticate' | 'limit' | 'dispatch' | 'verify' | 'resolve' | 'decide' | 'mint' | 'record' | 'commit';
-
-/** The answer to a request. `record` is what was committed; refusals of unauthenticated callers have none of their own. */
-export type Answer =
-  | {
-      readonly kind: 'issued';
-      readonly minted: MintedToken;
-      readonly issuedTokenType: string | undefined;
-      readonly record: RecordRow;
-      readonly standings: readonly Standing[];
-    }
-  | {
-      readonly kind: 'refused';
-      readonly refusal: Refusal;
-      readonly record: RecordRow | undefined;
-      readonly standings: readonly Standing[];
-    };
-
-export interface RoadParts extends RecorderParts, CallerParts {
+export interface RoadParts extends AnswerParts, CallerParts {
   readonly clock: Clock;
   readonly limits: RateLimits;
   readonly dispatch: Dispatch;
   readonly verifyPresented: VerifyPresented;
   readonly decide: Decide;
   signingKey(algorithm: 'ES256' | 'RS256'): Promise<SigningKey>;
+  readonly credentials: Pick<Credentials, 'obtain'>;
   /** The revocation that hits such a token, if there is one. */
   findRevocation(facts: TokenFacts, state: StateSeen): Promise<Predicate | undefined>;
-  commit(commitment: Commitment): Promise<CommitOutcome>;
   readonly noise: Noise;
-  /** Told how long each step took, in milliseconds. */
-  observe(phase: Phase, durationMs: number): void;
-  /** Runs a step, as a part of what is told of the request; default: just runs it. */
-  within?<T>(phase: Phase, work: () => Promise<T>): Promise<T>;
 }
 
 export type Road = (arrival: Arrival) => Promise<Answer>;
@@ -84,7 +62,7 @@ export function createRoad(parts: RoadParts): Road {
     if (isRefusal(caller)) return turnAway(parts, arrival, caller);
     const { client, registry } = caller;
     const facts: Facts = { arrival, stateVersion: registry.state.version, issuedAtSeconds, client };
-    let result: MintedToken | Refusal;
+    let result: Result;
     try {
       result = await travel(parts, facts, registry);
     } catch (error) {
@@ -94,7 +72,7 @@ export function createRoad(parts: RoadParts): Road {
     }
     if (isRefusal(result) && result.retryAfterSeconds !== undefined)
       return turnAway(parts, arrival, result, facts.standings, client.id);
-    return commitAndAnswer(parts, facts, result);
+    return answerWith(parts, facts, result);
   };
 }
 
@@ -124,8 +102,8 @@ async function recordFailure(parts: RoadParts, facts: Facts): Promise<void> {
   }
 }
 
-/** From an authenticated client to a minted token, or the refusal at the step where it was refused. */
-async function travel(parts: RoadParts, facts: Facts, registry: Registry): Promise<MintedToken | Refusal> {
+/** From an authenticated client to what is issued, or the refusal at the step where it was refused. */
+async function travel(parts: RoadParts, facts: Facts, registry: Registry): Promise<Result> {
   const { client, arrival } = facts;
   const limited = await timed(parts, 'limit', () => limitRequest(parts, facts, registry));
   if (limited !== undefined) return limited;
@@ -155,11 +133,22 @@ async function travel(parts: RoadParts, facts: Facts, registry: Registry): Promi
     subjectToken: facts.subjectToken,
     actorToken: facts.actorToken,
   };
-  const stillborn = await checkStillborn(parts, factsOfGrant(grant, minting, lineageOf(facts)), registry);
+  const ofGrant = factsOfGrant(grant, minting, lineageOf(facts));
+  const stillborn = await checkStillborn(parts, ofGrant, registry);
   if (stillborn !== undefined) return stillborn;
+  if (dispatched.request.wants === 'credential') return obtain(parts, facts, { grant, minting, facts: ofGrant });
   const minted = await timed(parts, 'mint', () => mint(grant, minting, (algorithm) => parts.signingKey(algorithm)));
   if (!isRefusal(minted)) facts.minted = minted;
   return minted;
+}
+
+/** Step 7 where the credential itself is asked for; there is always somebody's token that it is had with. */
+async function obtain(parts: RoadParts, facts: Facts, wanted: Omit<FetchRequest, 'subjectToken'>): Promise<Result> {
+  const { subjectToken } = facts;
+  if (subjectToken === undefined) throw new Error('a credential was asked for without a subject token');
+  const fetched = await timed(parts, 'obtain', () => fetchCredential(parts, { ...wanted, subjectToken }));
+  if (!isRefusal(fetched)) facts.fetched = fetched;
+  return fetched;
 }
 
 /**
@@ -241,77 +230,4 @@ async function decide(
   const decided = await parts.decide({ client, delegation, asked, grantType }, registry);
   facts.trace = decided.trace;
   return decided.outcome;
-}
-
-/** Step 8: marks, the issued row and the record in one commit; a token that was used already turns it into a refusal. */
-async function commitAndAnswer(parts: RoadParts, facts: Facts, result: MintedToken | Refusal): Promise<Answer> {
-  const recording = await timed(parts, 'record', () => openRecording(parts, facts));
-  const nowMs = parts.clock.nowMs();
-  const marks = pendingMarks(facts);
-  const replays = marks.map(({ mark, reason }) => ({ refusal: refuse(reason), mark }));
-  const { standings = [] } = facts;
-  const refusal = isRefusal(result) ? result : undefined;
-  const record = refusal === undefined ? recording.row('issued', nowMs) : recording.row('refused', nowMs, refusal);
-  const commitment: Commitment = {
-    marks: replays.map((replay) => ({ ...replay.mark, lost: recording.row('refused', nowMs, replay.refusal) })),
-    ...(isRefusal(result) ? {} : { issued: issuedRow(facts, recording, result) }),
-    record,
-  };
-  const committed = await timed(parts, 'commit', () => parts.commit(commitment));
-  if (committed.outcome === 'replayed') {
-    const lost = replays[committed.mark];
-    if (lost === undefined) throw new Error('the store named a mark that was not asked for');
-    // Who presents a used assertion has not authenticated, and must not use up the client's quota with it for long.
-    if (lost.refusal.reason === 'client_assertion_replayed')
-      parts.failures.note(facts.arrival.source, claimedBy(facts.arrival));
-    return { kind: 'refused', refusal: lost.refusal, record: commitment.marks[committed.mark]?.lost, standings };
-  }
-  if (isRefusal(result)) return { kind: 'refused', refusal: result, record, standings };
-  const issuedTokenType = facts.dispatched?.request.issuedTokenType;
-  return { kind: 'issued', minted: result, issuedTokenType, record, standings };
-}
-
-function pendingMarks(facts: Facts): readonly { readonly mark: PendingMark; readonly reason: Reason }[] {
-  const presented = (role: Role, token: VerifiedToken | undefined) =>
-    (token?.marks ?? []).map((mark) => ({ mark, reason: `${role}_token_replayed` as const }));
-  const all = [
-    ...facts.client.marks.map((mark) => ({ mark, reason: 'client_assertion_replayed' as const })),
-    ...presented('subject', facts.subjectToken),
-    ...presented('actor', facts.actorToken),
-  ];
-  // One token in two places of one request is used once.
-  const keyOf = ({ mark }: (typeof all)[number]) => JSON.stringify([mark.purpose, mark.issuer, mark.id]);
-  return all.filter((entry, index) => all.findIndex((other) => keyOf(other) === keyOf(entry)) === index);
-}
-
-function issuedRow(facts: Facts, recording: Recording, minted: MintedToken): IssuedRow {
-  const { delegation } = facts;
-  if (delegation === undefined) throw new Error('a token was minted without a delegation');
-  return {
-    jti: minted.claims.jti,
-    ancestors: lineageOf(facts),
-    subjectRef: recording.refOf(delegation.subject),
-    clientId: facts.client.id,
-    actors: facts.impersonation === true ? [] : recording.actorRefs(delegation.chain),
-    resources: (facts.targets ?? []).map((target) => target.uri),
-    kid: minted.kid,
-    issuedAtSeconds: minted.claims.iat,
-    expiresAtSeconds: minted.claims.exp,
-    subjectClaims: recording.sealClaims(minted.claims.jti, delegation.subject, delegation.subjectClaims) ?? null,
-  };
-}
-
-/** The presented tokens, and every token that they descend from. */
-function lineageOf({ subjectToken, actorToken }: Facts): readonly string[] {
-  const tokens = [subjectToken, actorToken].filter((token) => token !== undefined);
-  return [...new Set(tokens.flatMap(({ identity, ancestors }) => [identity, ...ancestors]))];
-}
-
-async function timed<T>(parts: RoadParts, phase: Phase, work: () => Promise<T>): Promise<T> {
-  const start = performance.now();
-  try {
-    return await (parts.within?.(phase, work) ?? work());
-  } finally {
-    parts.observe(phase, performance.now() - start);
-  }
 }

@@ -44,6 +44,9 @@ export async function resolveTargets(
   const groups = new Set(targets.map((target) => target.audienceGroup));
   if (targets.length > 1 && (groups.size > 1 || groups.has(undefined)))
     return refuse('targets_not_grouped', { targets: targets.map((target) => target.name) });
+  const other = targets.find((target) => target.kind !== 'upstream');
+  if (request.wants === 'credential' && other !== undefined)
+    return refuse('target_not_upstream', { target: other.name });
   return targets;
 }
 

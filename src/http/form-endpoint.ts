@@ -32,6 +32,8 @@ export interface FormEndpointParts {
 interface RoadAnswer {
   readonly record: RecordRow | undefined;
   readonly refusal?: Refusal;
+  /** Called, besides what is reported, when the caller never got the answer. */
+  undelivered?(): void;
 }
 
 /** One endpoint: its road, and how its answers are sent. */
@@ -103,14 +105,16 @@ function deliver<A extends RoadAnswer>(
   answer: A,
   usedHeader: boolean,
 ): void {
-  const { record } = answer;
-  if (record !== undefined)
-    response.once('close', () => {
-      if (!response.writableFinished) parts.reportUndelivered(record);
-    });
+  const lost = () => {
+    answer.undelivered?.();
+    if (answer.record !== undefined) parts.reportUndelivered(answer.record);
+  };
+  response.once('close', () => {
+    if (!response.writableFinished) lost();
+  });
   // `close` has come and gone when the caller hung up while we were at work.
   if (response.destroyed) {
-    if (record !== undefined) parts.reportUndelivered(record);
+    lost();
     return;
   }
   road.send(response, answer, usedHeader);

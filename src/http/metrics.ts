@@ -170,5 +170,6 @@ export function failureOf(error: unknown): Told {
   if (dependency === 'overload') return { outcome: 'shed', reason: 'overload' };
   if (dependency.startsWith('trusted issuer')) return { outcome: 'failed', reason: 'trusted_issuer' };
   if (dependency.startsWith('client ')) return { outcome: 'failed', reason: 'client_keys' };
+  if (dependency.startsWith('upstream ')) return { outcome: 'failed', reason: 'upstream' };
   return { outcome: 'failed', reason: dependency };
 }

@@ -4,10 +4,11 @@
  * under the request id that the response carries.
  */
 import type { ServerResponse } from 'node:http';
+import { TOKEN_TYPE_CREDENTIAL } from '../core/protocol.ts';
 import { Unavailable } from '../core/refusal.ts';
 import type { Reason, Refusal } from '../core/refusal.ts';
 import type { Ending } from '../egress/call.ts';
-import type { Answer } from '../exchange/road.ts';
+import type { Answer } from '../exchange/answer.ts';
 import type { StatusAnswer } from '../status/status-road.ts';
 import type { Standing } from '../limits/rates.ts';
 import { rateLimitFields } from './rate-limit-fields.ts';
@@ -94,6 +95,7 @@ const WIRE = {
   target_unknown: invalidTarget,
   target_disabled: invalidTarget,
   targets_not_grouped: invalidTarget,
+  target_not_upstream: invalidTarget,
   scope_malformed: invalidScope,
   scope_unknown: invalidScope,
   call_edge_missing: invalidTarget,
@@ -195,6 +197,10 @@ export function sendAnswer(response: ServerResponse, answer: Answer, usedHeader:
     sendRefusal(response, answer.refusal, usedHeader, answer.standings);
     return;
   }
+  if (answer.kind === 'fetched') {
+    sendCredential(response, answer);
+    return;
+  }
   const { jwt, claims } = answer.minted;
   head(response, 200, rateLimitFields(answer.standings));
   response.end(
@@ -204,6 +210,22 @@ export function sendAnswer(response: ServerResponse, answer: Answer, usedHeader:
       token_type: 'Bearer',
       expires_in: claims.exp - claims.iat,
       ...(claims.scope === undefined ? {} : { scope: claims.scope }),
+    }),
+  );
+}
+
+/** RFC 8693 §2.2.1: what is issued is no access token of ours, so its `token_type` is `N_A`. */
+function sendCredential(response: ServerResponse, answer: Extract<Answer, { kind: 'fetched' }>): void {
+  const { fields, scopes } = answer.fetched;
+  const [only, ...more] = Object.values(fields);
+  head(response, 200, rateLimitFields(answer.standings));
+  response.end(
+    JSON.stringify({
+      access_token: only !== undefined && more.length === 0 ? only : JSON.stringify(fields),
+      issued_token_type: TOKEN_TYPE_CREDENTIAL,
+      token_type: 'N_A',
+      expires_in: answer.expiresInSeconds,
+      ...(scopes.length === 0 ? {} : { scope: scopes.join(' ') }),
     }),
   );
 }

@@ -16,6 +16,8 @@ const WIRE = `${IN}wire-errors.test.ts`;
 const LEAKS = `${IN}leaks.test.ts`;
 const LIMITS = 'test/http/limits.test.ts';
 const THROTTLING = `${IN}throttling.test.ts`;
+const UPSTREAM_TOKENS = 'test/http/upstream-tokens.test.ts';
+const FETCH = 'test/http/fetch.test.ts';
 
 export const mutants = [
   {
@@ -124,7 +126,7 @@ export const mutants = [
   },
   {
     id: 'R5-consumed-although-refused',
-    file: 'src/exchange/road.ts',
+    file: 'src/exchange/answer.ts',
     find: 'const marks = pendingMarks(facts);',
     replace: 'const marks = isRefusal(result) ? [] : pendingMarks(facts);',
     tests: REPLAY,
@@ -206,8 +208,9 @@ export const mutants = [
   {
     id: 'R6-unknown-target-is-not-skipped',
     file: 'src/exchange/target.ts',
-    find: 'const resource = admit(await registry.resourceByUri(uri), uri);\n    if (isRefusal(resource)) return resource;',
-    replace: 'const resource = admit(await registry.resourceByUri(uri), uri);\n    if (isRefusal(resource)) continue;',
+    find: 'const target = admit(await targetByUri(uri, registry, ourIssuer), uri);\n    if (isRefusal(target)) return target;',
+    replace:
+      'const target = admit(await targetByUri(uri, registry, ourIssuer), uri);\n    if (isRefusal(target)) continue;',
     tests: TARGETS,
     title: 'R6 an unknown target',
   },
@@ -569,10 +572,9 @@ export const mutants = [
   },
   {
     id: 'R17-canonical-audience',
-    file: 'src/exchange/mint.ts',
-    find: 'const [only, ...more] = grant.resources.map((resource) => resource.spec.uri);',
-    replace:
-      'const [only, ...more] = grant.resources.map((resource) => resource.spec.aliases[0] ?? resource.spec.uri);',
+    file: 'src/objects/target.ts',
+    find: 'uri: spec.uri,',
+    replace: 'uri: spec.aliases[0] ?? spec.uri,',
     tests: SUBJECTS,
     title: 'R17 a token is for',
   },
@@ -661,7 +663,7 @@ export const mutants = [
   },
   {
     id: 'R23-database-names-no-person',
-    file: 'src/exchange/road.ts',
+    file: 'src/exchange/answer.ts',
     find: 'subjectRef: recording.refOf(delegation.subject),',
     replace: 'subjectRef: delegation.subject.principal.sub,',
     tests: LEAKS,
@@ -703,7 +705,7 @@ export const mutants = [
   {
     id: 'A2-foreign-audience',
     file: 'src/exchange/entitlement.ts',
-    find: "if (ceiling.scopes.size === 0) return refuse('call_edge_missing', { target: resource.name });",
+    find: "if (ceiling.scopes.size === 0) return refuse('call_edge_missing', { target: target.name });",
     replace: '',
     tests: TARGETS,
     title: 'A2 a scope',
@@ -759,8 +761,8 @@ export const mutants = [
   {
     id: 'A4-resource',
     file: 'src/exchange/target.ts',
-    find: "return resource.disabled ? refuse('target_disabled', { target: resource.name }) : resource;",
-    replace: 'return resource;',
+    find: "return target.disabled ? refuse('target_disabled', { target: target.name }) : target;",
+    replace: 'return target;',
     tests: DISABLED,
     title: 'A4 one node A4 disabled: a resource',
   },
@@ -1140,7 +1142,7 @@ export const mutants = [
   },
   {
     id: 'throttling-of-replays',
-    file: 'src/exchange/road.ts',
+    file: 'src/exchange/answer.ts',
     find: "if (lost.refusal.reason === 'client_assertion_replayed')",
     replace: 'if (false as boolean)',
     tests: THROTTLING,
@@ -1708,7 +1710,7 @@ export const mutants = [
   {
     id: 'revocation-nothing-is-born-dead',
     file: 'src/exchange/road.ts',
-    find: 'const stillborn = await checkStillborn(parts, factsOfGrant(grant, minting, lineageOf(facts)), registry);',
+    find: 'const stillborn = await checkStillborn(parts, ofGrant, registry);',
     replace: 'const stillborn = undefined;',
     tests: `${IN}revocation-by-operator.test.ts`,
     title: 'would be born dead',
@@ -1800,5 +1802,85 @@ export const mutants = [
     replace: 'return timeless.map(predicateOf);',
     tests: `${IN}revocation-document.test.ts`,
     title: 'above 4,000 predicates',
+  },
+  {
+    id: 'upstream-callers',
+    file: 'src/exchange/callers.ts',
+    find: 'if (clientId === undefined || !upstream.spec.callers.includes(clientId))',
+    replace: 'if (false)',
+    tests: UPSTREAM_TOKENS,
+    title: 'the callers of an upstream',
+  },
+  {
+    id: 'upstream-caller-is-who-acts',
+    file: 'src/exchange/callers.ts',
+    find: 'const current = impersonation || actor === undefined ? client : actor.party;',
+    replace: 'const current = client;',
+    tests: UPSTREAM_TOKENS,
+    title: 'judged by who acts',
+  },
+  {
+    id: 'upstream-call-edge-needs',
+    file: 'src/exchange/entitlement.ts',
+    find: 'if (edge[target.kind] === target.name && edge.needs.every((scope) => held.scopes.includes(scope)))',
+    replace: 'if (edge[target.kind] === target.name)',
+    tests: UPSTREAM_TOKENS,
+    title: 'a call edge to an upstream',
+  },
+  {
+    id: 'upstream-call-edge-is-there',
+    file: 'src/exchange/entitlement.ts',
+    find: 'if (edge[target.kind] === target.name && edge.needs',
+    replace: "if ((target.kind === 'upstream' || edge.resource === target.name) && edge.needs",
+    tests: UPSTREAM_TOKENS,
+    title: 'a call edge to an upstream',
+  },
+  {
+    id: 'fetch-only-from-upstreams',
+    file: 'src/exchange/target.ts',
+    find: "if (request.wants === 'credential' && other !== undefined)",
+    replace: 'if (false)',
+    tests: FETCH,
+    title: 'a resource',
+  },
+  {
+    id: 'fetch-no-static-key',
+    file: 'src/upstream/static-credential.ts',
+    find: "if (use.purpose === 'fetch' && !source.allow_fetch)",
+    replace: 'if (false)',
+    tests: FETCH,
+    title: 'may only be injected',
+  },
+  {
+    id: 'fetch-not-committed-is-given-back',
+    file: 'src/exchange/answer.ts',
+    find: "if (result.kind === 'credential' && answered?.kind !== 'fetched') await result.discard();",
+    replace: '',
+    tests: FETCH,
+    title: 'that nobody got',
+  },
+  {
+    id: 'fetch-not-delivered-is-given-back',
+    file: 'src/http/form-endpoint.ts',
+    find: 'answer.undelivered?.();',
+    replace: '',
+    tests: FETCH,
+    title: 'hung up',
+  },
+  {
+    id: 'fetch-ends-with-its-token',
+    file: 'src/exchange/fetch.ts',
+    find: 'expiresAtSeconds: latestSeconds,',
+    replace: 'expiresAtSeconds: latestSeconds + 3600,',
+    tests: FETCH,
+    title: 'ends no later',
+  },
+  {
+    id: 'fetch-static-is-flagged',
+    file: 'src/exchange/recorder.ts',
+    find: "...(kind === 'static' ? { static_fetched: true } : {}),",
+    replace: '',
+    tests: FETCH,
+    title: 'flagged in every record',
   },
 ];

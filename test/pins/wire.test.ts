@@ -61,6 +61,7 @@ const WIRE: Readonly<Record<Reason, readonly [status: number, error: string]>> =
   target_unknown: [400, 'invalid_target'],
   target_disabled: [400, 'invalid_target'],
   targets_not_grouped: [400, 'invalid_target'],
+  target_not_upstream: [400, 'invalid_target'],
   scope_malformed: [400, 'invalid_scope'],
   scope_unknown: [400, 'invalid_scope'],
   call_edge_missing: [400, 'invalid_target'],

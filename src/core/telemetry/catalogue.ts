@@ -18,7 +18,7 @@ export interface MetricDefinition {
   readonly buckets?: readonly number[];
 }
 
-/** The steps of the road (`exchange/road.ts`). */
+/** The steps of the road (`exchange/phases.ts`). */
 const PHASES = [
   'registry',
   'authenticate',
@@ -28,11 +28,12 @@ const PHASES = [
   'resolve',
   'decide',
   'mint',
+  'obtain',
   'record',
   'commit',
 ];
 /** What a request can fail of that is not its caller's fault. */
-const FAILURES = ['overload', 'database', 'trusted_issuer', 'client_keys', 'revocation', 'bug'];
+const FAILURES = ['overload', 'database', 'trusted_issuer', 'client_keys', 'vault', 'upstream', 'revocation', 'bug'];
 /** How a call to an upstream can end early (`egress/call.ts`). */
 const ENDINGS = [
   ...['expired', 'revoked', 'state_unknown', 'stopped', 'caller_gone', 'request_too_large', 'answer_too_large'],

@@ -14,6 +14,7 @@ export const clientCredentialsGrant: Grant = {
     audiences: form.all('audience'),
     scope: form.one('scope'),
     withoutTarget: 'identity-token',
+    wants: 'token',
     issuedTokenType: undefined,
   }),
 };

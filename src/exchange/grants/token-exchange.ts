@@ -1,10 +1,12 @@
 /**
- * The token exchange grant (RFC 8693 §2.1): a subject token, perhaps an actor token, for a token of another audience.
+ * The token exchange grant (RFC 8693 §2.1): a subject token, perhaps an actor token, for a token of another audience, or for
+ * the credential of an upstream.
  */
 import type { Form } from '../../core/form.ts';
 import {
   GRANT_TOKEN_EXCHANGE,
   TOKEN_TYPE_ACCESS_TOKEN,
+  TOKEN_TYPE_CREDENTIAL,
   TOKEN_TYPE_ID_TOKEN,
   TOKEN_TYPE_JWT,
 } from '../../core/protocol.ts';
@@ -21,7 +23,7 @@ const PRESENTABLE: Readonly<Record<string, ExternalTokenType>> = {
 };
 
 /** What can be asked for; a `jwt` is the same token (RFC 8693 §3: an access token may be a JWT). */
-const ISSUABLE: readonly string[] = [TOKEN_TYPE_ACCESS_TOKEN, TOKEN_TYPE_JWT];
+const ISSUABLE: readonly string[] = [TOKEN_TYPE_ACCESS_TOKEN, TOKEN_TYPE_JWT, TOKEN_TYPE_CREDENTIAL];
 
 export const tokenExchangeGrant: Grant = {
   grantType: GRANT_TOKEN_EXCHANGE,
@@ -40,6 +42,7 @@ export const tokenExchangeGrant: Grant = {
       audiences: form.all('audience'),
       scope: form.one('scope'),
       withoutTarget: 'refuse',
+      wants: requested === TOKEN_TYPE_CREDENTIAL ? 'credential' : 'token',
       issuedTokenType: requested,
     };
   },
