@@ -40,7 +40,7 @@ export function createLeaseSweeper(parts: {
   let ended = 0;
   let failed = 0;
   let failing = false;
-  let stopped = false;
+  const stopping = new AbortController();
   let timer: NodeJS.Timeout | undefined;
   let round: Promise<void> | undefined;
 
@@ -63,12 +63,13 @@ export function createLeaseSweeper(parts: {
   async function endBatch(by: Pick<LeaseBroker, 'revokeHolder'>): Promise<boolean> {
     const batch = await rows.claimEnding(BATCH_ROWS);
     const queue = [...batch];
-    let well = true;
+    const failures: string[] = [];
     const work = async () => {
       for (let lease = queue.shift(); lease !== undefined; lease = queue.shift())
-        if (!(await endOne(by, lease))) well = false;
+        if (!(await endOne(by, lease))) failures.push(lease.id);
     };
     await Promise.all(Array.from({ length: PARALLEL }, work));
+    const well = failures.length === 0;
     if (well && batch.length > 0) failing = false;
     return well && batch.length === BATCH_ROWS;
   }
@@ -78,7 +79,7 @@ export function createLeaseSweeper(parts: {
       seen = await rows.numbers();
       if (broker === undefined || seen.alive + seen.ending === 0) return;
       await rows.markDue();
-      while (!stopped && (await endBatch(broker)));
+      for (let more = true; more && !stopping.signal.aborted;) more = await endBatch(broker);
       seen = await rows.numbers();
     } catch (error) {
       const kind = error instanceof Unavailable ? 'warn' : 'error';
@@ -94,7 +95,7 @@ export function createLeaseSweeper(parts: {
   }
 
   function schedule(): void {
-    if (stopped) return;
+    if (stopping.signal.aborted) return;
     // Jitter, so that nodes that were started together do not come together.
     timer = setTimeout(() => void runOnce().then(schedule), LOOK_MS * (0.5 + Math.random() / 2));
     timer.unref();
@@ -105,7 +106,7 @@ export function createLeaseSweeper(parts: {
     runOnce,
     numbers: () => ({ ...seen, ended, failed }),
     async stop() {
-      stopped = true;
+      stopping.abort();
       clearTimeout(timer);
       await round;
     },

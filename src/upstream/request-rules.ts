@@ -26,7 +26,7 @@ const PATH_CHARS_MAX = 8192;
 const QUERY_CHARS_MAX = 16_384;
 
 /** Read by frameworks as the method in place of the one of the request line. */
-const METHOD_OVERRIDES = ['x-http-method-override', 'x-http-method', 'x-method-override'] as const;
+const METHOD_OVERRIDES: ReadonlySet<string> = new Set(['x-http-method-override', 'x-http-method', 'x-method-override']);
 const METHOD_PARAMETERS: ReadonlySet<string> = new Set(['_method', ...METHOD_OVERRIDES]);
 
 /** RFC 3986 §3.3: `pchar` without `;`, and the slash. */
@@ -113,8 +113,10 @@ function encodingFault(path: string): string | undefined {
   }
 }
 
+/** Many servers take `_` in a name for `-`. */
 function methodOverride(headers: HeaderLists): string | undefined {
-  return METHOD_OVERRIDES.some((name) => headers[name] !== undefined) ? 'method_override' : undefined;
+  const names = Object.keys(headers).map((name) => name.toLowerCase().replaceAll('_', '-'));
+  return names.some((name) => METHOD_OVERRIDES.has(name)) ? 'method_override' : undefined;
 }
 
 function segmentsOf(path: string): readonly string[] {

@@ -19,6 +19,11 @@ const THROTTLING = `${IN}throttling.test.ts`;
 const UPSTREAM_TOKENS = 'test/http/upstream-tokens.test.ts';
 const FETCH = 'test/http/fetch.test.ts';
 
+const STATIC_CREDENTIALS = 'test/unit/upstream/static-credential.test.ts';
+const LEASES = 'test/unit/upstream/leases.test.ts';
+const INJECT = 'test/unit/upstream/inject.test.ts';
+const REQUEST_RULES = 'test/unit/upstream/request-rules.test.ts';
+
 export const mutants = [
   {
     id: 'R1-secret-is-compared',
@@ -1882,5 +1887,141 @@ export const mutants = [
     replace: '',
     tests: FETCH,
     title: 'flagged in every record',
+  },
+  {
+    id: 'credential-owner-pin',
+    file: 'src/upstream/secret-reader.ts',
+    find: 'if (owner === undefined ? required.owner : owner !== use.subjectName)',
+    replace: 'if (owner === undefined && required.owner)',
+    tests: STATIC_CREDENTIALS,
+    title: 'tags',
+  },
+  {
+    id: 'credential-owner-tag-demanded',
+    file: 'src/upstream/secret-reader.ts',
+    find: 'if (owner === undefined ? required.owner : owner !== use.subjectName)',
+    replace: 'if (owner !== undefined && owner !== use.subjectName)',
+    tests: STATIC_CREDENTIALS,
+    title: 'tags',
+  },
+  {
+    id: 'credential-audience-pin',
+    file: 'src/upstream/secret-reader.ts',
+    find: 'if (named === undefined ? required.audience : !named.includes(use.upstream.name))',
+    replace: 'if (named === undefined && required.audience)',
+    tests: STATIC_CREDENTIALS,
+    title: 'tags',
+  },
+  {
+    id: 'credential-pins-of-a-kept-secret',
+    file: 'src/upstream/secret-reader.ts',
+    find: 'return pinFault(use, lookup.found) ?? lookup.found;',
+    replace: "return (use.subjectName === 'corp:ada' ? pinFault(use, lookup.found) : undefined) ?? lookup.found;",
+    tests: STATIC_CREDENTIALS,
+    title: 'checked against its tags for each use',
+  },
+  {
+    id: 'credential-fetched-is-never-kept',
+    file: 'src/upstream/secret-reader.ts',
+    find: "if (use.purpose === 'fetch' || cacheSeconds === 0)",
+    replace: 'if (cacheSeconds === 0)',
+    tests: STATIC_CREDENTIALS,
+    title: 'whoever fetches',
+  },
+  {
+    id: 'credential-login-in-the-key',
+    file: 'src/upstream/secret-reader.ts',
+    find: "const login = user === undefined ? 'service' : `subject ${user.key}`;",
+    replace: "const login = 'service';",
+    tests: STATIC_CREDENTIALS,
+    title: 'not given to another',
+  },
+  {
+    id: 'credential-static-is-inject-only',
+    file: 'src/upstream/static-credential.ts',
+    find: "if (use.purpose === 'fetch' && !source.allow_fetch)",
+    replace: 'if (false)',
+    tests: STATIC_CREDENTIALS,
+    title: 'fetched only where',
+  },
+  {
+    id: 'credential-line-breaks',
+    file: 'src/upstream/inject.ts',
+    find: "if (hasControls(secret)) return 'value_with_line_break_or_control';",
+    replace: '',
+    tests: INJECT,
+    title: 'refuses to inject',
+  },
+  {
+    id: 'credential-one-token-is-read',
+    file: 'src/upstream/inject.ts',
+    find: "return another === undefined ? token : refuse('egress_token_invalid', { fault: 'two_tokens' });",
+    replace: 'return another ?? token;',
+    tests: INJECT,
+    title: 'refuses',
+  },
+  {
+    id: 'egress-encoded-structure',
+    file: 'src/upstream/request-rules.ts',
+    find: "if (ENCODED_STRUCTURE.test(path)) return 'encoded_structure';",
+    replace: '',
+    tests: REQUEST_RULES,
+    title: 'refuses',
+  },
+  {
+    id: 'egress-double-encoding',
+    file: 'src/upstream/request-rules.ts',
+    find: "if (/%25[0-9a-f]{2}/i.test(path)) return 'double_encoding';",
+    replace: '',
+    tests: REQUEST_RULES,
+    title: 'refuses',
+  },
+  {
+    id: 'egress-ambiguous-encoding',
+    file: 'src/upstream/request-rules.ts',
+    find: "if (asRead !== matched) return refuse('egress_path_refused', { fault: 'encoding_ambiguous' });",
+    replace: '',
+    tests: REQUEST_RULES,
+    title: 'under a wildcard',
+  },
+  {
+    id: 'lease-intent-before-vault',
+    file: 'src/upstream/leases.ts',
+    find: 'await rows.intend(intent);',
+    replace: 'void rows.intend(intent).catch(() => undefined);',
+    tests: LEASES,
+    title: 'before the intent is committed',
+  },
+  {
+    id: 'lease-accessor-before-lease',
+    file: 'src/upstream/leases.ts',
+    find: 'if (!(await rows.noteAccessor(id, holder.accessor))) throw overtaken();',
+    replace: 'void rows.noteAccessor(id, holder.accessor).catch(() => undefined);',
+    tests: LEASES,
+    title: 'noteAccessor',
+  },
+  {
+    id: 'lease-fetched-is-its-own',
+    file: 'src/upstream/leases.ts',
+    find: "const lease = await (use.purpose === 'fetch'",
+    replace: 'const lease = await (use.purpose !== use.purpose',
+    tests: LEASES,
+    title: 'each fetch has its own',
+  },
+  {
+    id: 'lease-ends-with-its-token',
+    file: 'src/upstream/leases.ts',
+    find: 'const lifetimeSeconds = Math.min(source.lifetime_seconds, leftSeconds);',
+    replace: 'const lifetimeSeconds = source.lifetime_seconds;',
+    tests: LEASES,
+    title: 'lives no longer than the token',
+  },
+  {
+    id: 'lease-ends-with-a-revocation',
+    file: 'src/store/leases.ts',
+    find: 'AND (revocation.issued_until IS NULL OR revocation.issued_until >= lease.token_issued_at))',
+    replace: 'AND false)',
+    tests: 'test/store/leases.test.ts',
+    title: 'revoked: the token',
   },
 ];

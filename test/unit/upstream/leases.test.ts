@@ -125,7 +125,7 @@ function room(durationSeconds = 600) {
     credentials,
     rows,
     sweeper: createLeaseSweeper({ rows, broker, logger: createLogger('silent') }),
-    answerWith(more: { fields?: Record<string, string>; missing?: 'absent' | 'forbidden' }) {
+    answerWith: (more: { fields?: Record<string, string>; missing?: 'absent' | 'forbidden' }) => {
       fields = more.fields ?? {};
       missing = more.missing;
     },

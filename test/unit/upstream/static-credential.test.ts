@@ -257,7 +257,7 @@ test('closed, it keeps nothing', async () => {
   store.put('shared/github', { token: 'k1' });
   const use = useOf(upstream(SHARED));
   await credentials.obtain(use);
-  credentials.close();
+  await credentials.close();
   await credentials.obtain(use);
   await credentials.obtain(use);
   expect(store.reads).toHaveLength(3);
