@@ -11,6 +11,7 @@ import { METRICS_CONTENT_TYPE, observeRequests } from '../http/metrics.ts';
 import { routes, subtrees } from '../http/server.ts';
 import { createSourceOf } from '../http/source-address.ts';
 import { DEFAULT_TIMES } from '../keys/open.ts';
+import { createPublishedJwks } from '../keys/published.ts';
 import { slotsOf } from '../keys/slots.ts';
 import { createHeartbeat } from '../status/heartbeat.ts';
 import type { HousekeepingRunner } from '../status/housekeeping-jobs.ts';
@@ -46,6 +47,7 @@ export function createFront(
     logger,
   });
   const { readiness } = heartbeat;
+  const publishedJwks = createPublishedJwks({ ring, refresh: () => objects.feed.current() });
   const { limits, ...shown } = roads;
   const sourceOf = createSourceOf(parts.trustedProxies ?? []);
   const publicRoutes = routes({
@@ -57,8 +59,8 @@ export function createFront(
     load: limits.load,
     observe: observeRequests(telemetry),
     grantTypes: GRANTS.map((grant) => grant.grantType),
-    jwks: () => ring.jwks('access-token'),
-    revocationKeys: () => ring.jwks('revocation-document'),
+    jwks: () => publishedJwks('access-token'),
+    revocationKeys: () => publishedJwks('revocation-document'),
     openapi: readFileSync(new URL(OPENAPI_PATH, import.meta.url), 'utf8'),
     reportUndelivered: (record) => {
       committer.reportUndelivered(record);

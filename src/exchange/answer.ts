@@ -85,10 +85,12 @@ async function commitAndAnswer(parts: AnswerParts, facts: Facts, result: Result)
   if (committed.outcome === 'replayed') {
     const lost = replays[committed.mark];
     if (lost === undefined) throw new Error('the store named a mark that was not asked for');
-    // Who presents a used assertion has not authenticated, and must not use up the client's quota with it for long.
-    if (lost.refusal.reason === 'client_assertion_replayed')
-      parts.failures.note(facts.arrival.source, claimedBy(facts.arrival));
-    return { kind: 'refused', refusal: lost.refusal, record: commitment.marks[committed.mark]?.lost, standings };
+    const refused = { kind: 'refused', refusal: lost.refusal, record: commitment.marks[committed.mark]?.lost } as const;
+    if (lost.refusal.reason !== 'client_assertion_replayed') return { ...refused, standings };
+    // Who presents a used assertion has not authenticated: they must not use up the client's quota with it for long, and
+    // do not learn how it stands.
+    parts.failures.note(facts.arrival.source, claimedBy(facts.arrival));
+    return { ...refused, standings: [] };
   }
   if (result.kind === 'refusal') return { kind: 'refused', refusal: result, record, standings };
   if (result.kind === 'credential') return handOut(parts.clock, result, record, standings);

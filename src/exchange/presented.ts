@@ -24,7 +24,7 @@ import type { ExternalToken } from '../trust/external-token.ts';
 import type { KeySets } from '../trust/key-sets.ts';
 import type { Presented } from './grant.ts';
 import { whyDead } from '../standing/own-token.ts';
-import type { Fallen, OwnTokens } from '../standing/own-token.ts';
+import type { DeadBecause, Fallen, OwnTokens } from '../standing/own-token.ts';
 import { findParty, NO_CLAIMS } from '../standing/party.ts';
 import type { Party, PartyClaims } from '../standing/party.ts';
 
@@ -94,13 +94,8 @@ export function createPresentedVerifier(parts: VerifierParts): VerifyPresented {
       : verifyExternal(parts, role, presented, jwt, iss, client, registry));
     if (isRefusal(token)) return token;
     seen(token);
-    if (await nameIsTaken(token.party, registry)) return refuse('subject_name_taken');
-    if (token.party.disabled) return refuse(`${role}_disabled`);
     const dead = await whyDead(token, registry, parts);
-    if (dead === undefined) return token;
-    return dead.dead === 'revoked'
-      ? refuse(`${role}_token_revoked`, { revoked: dead.by })
-      : refuse('chain_member_disabled');
+    return dead === undefined ? token : refuseDead(role, dead);
   };
 }
 
@@ -139,10 +134,25 @@ async function verifyOwn(
   });
 }
 
+function refuseDead(role: Role, because: DeadBecause): Refusal {
+  switch (because.dead) {
+    case 'name_taken':
+      return refuse('subject_name_taken');
+    case 'subject_disabled':
+      return refuse(`${role}_disabled`);
+    case 'revoked':
+      return refuse(`${role}_token_revoked`, { revoked: because.by });
+    case 'member_disabled':
+      return refuse('chain_member_disabled');
+  }
+}
+
 function refuseFallen(role: Role, fallen: Fallen, client: string): Refusal {
   switch (fallen.fallen) {
     case 'subject_gone':
       return refuse(`${role}_disabled`);
+    case 'actor_gone':
+      return refuse('chain_member_disabled');
     case 'requester_disabled':
       return refuse(fallen.subjectDisabled ? `${role}_disabled` : 'chain_member_disabled', { client });
     case 'not_committed':
@@ -242,14 +252,6 @@ function mayPresent(spec: TrustedIssuer, audience: readonly string[], clientId: 
         (entry) => entry.value === value && (entry.clients.includes(clientId) || entry.clients.includes('*')),
       ),
   );
-}
-
-/** R13: where subjects are written verbatim, one that is spelled like a client of ours, or like another issuer's, is refused. */
-async function nameIsTaken(party: Party, registry: Registry): Promise<boolean> {
-  if (party.kind !== 'user' || party.tokenSub !== party.principal.sub) return false;
-  const colon = party.tokenSub.indexOf(':');
-  if (colon > 0 && (await registry.issuerByName(party.tokenSub.slice(0, colon))) !== undefined) return true;
-  return (await registry.client(party.tokenSub)) !== undefined;
 }
 
 /** Actors of an external token: a bound workload identity is its client; a `client_id` of another server means nothing here. */

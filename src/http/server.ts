@@ -20,7 +20,7 @@ export interface ServerParts extends TokenEndpointParts, StatusEndpointParts {
   readonly issuer: string;
   readonly readiness: Readiness;
   readonly grantTypes: readonly string[];
-  jwks(): unknown;
+  jwks(): Promise<unknown>;
   /** Text of openapi.yaml. */
   readonly openapi: string;
 }
@@ -45,7 +45,10 @@ export function routes(parts: ServerParts): readonly Route[] {
       method: 'get',
       path: base + PATHS.jwks,
       cors: true,
-      handler: (_, response) => void readable(response, 'application/jwk-set+json').end(JSON.stringify(parts.jwks())),
+      handler: async (_, response) => {
+        const keys = JSON.stringify(await parts.jwks());
+        readable(response, 'application/jwk-set+json').end(keys);
+      },
     },
     ...metadataPaths(parts.issuer).map((path) => ({
       method: 'get' as const,

@@ -22,7 +22,7 @@ export interface StatusEndpointParts extends FormEndpointParts {
   introspect(arrival: Arrival): Promise<StatusAnswer>;
   revoke(arrival: Arrival): Promise<StatusAnswer>;
   revocations(): Promise<PublishedDocument>;
-  revocationKeys(): unknown;
+  revocationKeys(): Promise<unknown>;
 }
 
 /** The routes, below the issuer's own path. */
@@ -52,15 +52,17 @@ export function statusRoutes(parts: StatusEndpointParts, base: string, keysMaxAg
       method: 'get',
       path: base + PATHS.revocationKeys,
       cors: true,
-      handler: (_, response) =>
-        void response
+      handler: async (_, response) => {
+        const keys = JSON.stringify(await parts.revocationKeys());
+        response
           .set({
             'Content-Type': 'application/jwk-set+json',
             'Cache-Control': `public, max-age=${String(keysMaxAgeSeconds)}`,
             'X-Content-Type-Options': 'nosniff',
             ...READABLE_BY_SCRIPTS,
           })
-          .end(JSON.stringify(parts.revocationKeys())),
+          .end(keys);
+      },
     },
   ];
 }

@@ -1,6 +1,6 @@
 /**
  * Step 3 of the road: may this client, at these targets, for this subject, send one more request this minute? Counted
- * over all nodes. Whoever is over the limit of a client takes nothing from a resource; a subject is counted only by who
+ * over all nodes. A target is counted for each client apart, and not for who is over its own limit; a subject only by who
  * has verified a token of theirs, or anybody could use up somebody's quota. Where the count cannot be had the request
  * fails (Unavailable): a limit that is not counted is none.
  */
@@ -79,7 +79,8 @@ export function createRateLimits(parts: {
       if (own.refusal !== undefined) return own;
       const named = await Promise.all(
         (await targets()).map(({ name, requestsPerMinute }) =>
-          admit('resource', name, requestsPerMinute ?? settings.resourcePerMinute),
+          // Of this client: or one could use up a resource for all the others.
+          admit('resource', JSON.stringify([spec.id, name]), requestsPerMinute ?? settings.resourcePerMinute),
         ),
       );
       return {

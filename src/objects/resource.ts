@@ -33,7 +33,7 @@ export const resourceSpec = z
     lifetime_seconds: z.number().int().min(10).max(MAX_TOKEN_LIFETIME_SECONDS).default(300),
     signing_algorithm: z.enum(['ES256', 'RS256']).default('ES256'),
     requests_per_minute: requestsPerMinute.describe(
-      'Requests for it per minute at the token endpoint, over all nodes; absent = limits.resource_per_minute of the settings',
+      'Requests of one client for it per minute at the token endpoint, over all nodes; absent = limits.resource_per_minute of the settings',
     ),
     demo: z.boolean().default(false),
   })

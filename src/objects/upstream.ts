@@ -125,7 +125,7 @@ export const upstreamSpec = z
     response_bytes_max: z.number().int().min(0).max(10_737_418_240).default(1_073_741_824),
     lifetime_seconds: z.number().int().min(10).max(MAX_TOKEN_LIFETIME_SECONDS).default(300),
     requests_per_minute: requestsPerMinute.describe(
-      'Requests for its tokens per minute at the token endpoint, over all nodes; absent = limits.resource_per_minute of the settings',
+      'Requests of one client for its tokens per minute at the token endpoint, over all nodes; absent = limits.resource_per_minute of the settings',
     ),
     demo: z.boolean().default(false),
   })

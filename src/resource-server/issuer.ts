@@ -35,10 +35,11 @@ export interface PublishedByIssuer {
 
 const MAX_BYTES = 262_144;
 const TIMEOUT_MS = 5000;
-/** Anybody can send tokens with an unknown `kid`. */
-const TOKEN_KEY_COOLDOWN_SECONDS = 30;
-/** Only the issuer's own document can name an unknown key of this set, and until it is had every token is refused. */
-const DOCUMENT_KEY_COOLDOWN_SECONDS = 3;
+/**
+ * Anybody can send tokens with an unknown `kid`, and until a new key is had every token that it signed has to wait: the
+ * issuer's key set is asked for once in this time at most. A key signs 5 s after it was published (a taint excepted).
+ */
+const KEY_COOLDOWN_SECONDS = 3;
 
 /** Builds the view of one issuer; `issuer` passed `isSafeUrl`. */
 export function createPublishedByIssuer(settings: {
@@ -58,21 +59,17 @@ export function createPublishedByIssuer(settings: {
 
   const metadata = createKept<Metadata>({
     clock,
-    cooldownSeconds: TOKEN_KEY_COOLDOWN_SECONDS,
+    cooldownSeconds: KEY_COOLDOWN_SECONDS,
     load: async () => {
       const { json, maxAgeSeconds } = await getJson('metadata', metadataUrl(issuer), ['application/json']);
       return { value: readMetadata(json, issuer), maxAgeSeconds };
     },
   });
 
-  function keySet(
-    what: string,
-    member: (typeof MEMBERS)[number],
-    cooldownSeconds: number,
-  ): Kept<readonly AdmittedKey[]> {
+  function keySet(what: string, member: (typeof MEMBERS)[number]): Kept<readonly AdmittedKey[]> {
     return createKept({
       clock,
-      cooldownSeconds,
+      cooldownSeconds: KEY_COOLDOWN_SECONDS,
       load: async () => {
         const url = (await metadata.get())[member];
         const { json, maxAgeSeconds } = await getJson(what, url, ['application/jwk-set+json', 'application/json']);
@@ -82,12 +79,8 @@ export function createPublishedByIssuer(settings: {
       },
     });
   }
-  const tokenKeys = keySet('keys', 'jwks_uri', TOKEN_KEY_COOLDOWN_SECONDS);
-  const documentKeys = keySet(
-    'keys of the revocation document',
-    'cambist_revocations_jwks_uri',
-    DOCUMENT_KEY_COOLDOWN_SECONDS,
-  );
+  const tokenKeys = keySet('keys', 'jwks_uri');
+  const documentKeys = keySet('keys of the revocation document', 'cambist_revocations_jwks_uri');
   const withKid = (kid: string) => (keys: readonly AdmittedKey[]) => keys.some((key) => key.kid === kid);
 
   return {

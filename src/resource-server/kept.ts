@@ -9,9 +9,9 @@ import { RemoteFailure } from './remote.ts';
 
 export interface Kept<T> {
   /**
-   * The value now; waits for at most one load. A value that is not `enough` is loaded again first, unless that was tried
-   * within the cool-down; then it is returned as it is. Throws `RemoteFailure` if there is no value that is young enough,
-   * or what would be enough cannot be looked for.
+   * The value now; waits for at most one load. A value that is not `enough` is returned only when it was loaded for this
+   * call. Throws `RemoteFailure` if there is no value that is young enough, or what would be enough cannot be looked for
+   * at present: the source fails, or it was asked within the cool-down.
    */
   get(enough?: (value: T) => boolean): Promise<T>;
   /** What the last load failed with. */
@@ -84,13 +84,15 @@ export function createKept<T>(settings: {
   return {
     async get(enough = () => true) {
       const before = usable(clock.nowMs());
-      const need = needOf(before === undefined || !enough(before), before !== undefined, clock.nowMs());
+      const missing = before === undefined || !enough(before);
+      const need = needOf(missing, before !== undefined, clock.nowMs());
       if (need === 'now') await refresh();
       else if (need === 'soon') void refresh();
       const value = usable(clock.nowMs());
-      // While the source fails nobody can say that something does not exist: the answer is "later", not "no".
-      if (value === undefined || (failure !== undefined && !enough(value)))
-        throw failure ?? new RemoteFailure('unreachable', 'its document');
+      if (value === undefined) throw failure ?? new RemoteFailure('unreachable', 'its document');
+      // Only who has just looked can say that something does not exist: otherwise the answer is "later", not "no".
+      if (!enough(value) && (failure !== undefined || need !== 'now'))
+        throw failure ?? new RemoteFailure('cooling', 'what it lacks');
       return value;
     },
     problem: () => failure?.message,

@@ -7,7 +7,8 @@ import type { Fault, FaultCode } from '../tokens/fault.ts';
  * The reasons of tokens (`FaultCode`), and:
  *   revoked               it verifies, and was withdrawn
  *   insufficient_scope    it is good, but not for what was asked
- *   keys_unavailable      the keys of the issuer cannot be had: nobody can say whether the token is good
+ *   keys_unavailable      the keys of the issuer cannot be had, or were asked for a moment ago and lack this one:
+ *                         nobody can say yet whether the token is good
  *   revocations_unknown   the newest revocation document is too old, or there is none yet: likewise
  */
 export type RejectionReason = FaultCode | 'revoked' | 'insufficient_scope' | 'keys_unavailable' | 'revocations_unknown';

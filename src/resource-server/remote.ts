@@ -10,6 +10,7 @@ export const REMOTE_FAILURES = {
   status: 'it answered with a status other than 200',
   media_type: 'it answered with another media type',
   too_large: 'its answer is too large',
+  cooling: 'it was asked for a moment ago, and is not asked for again at once',
   invalid: 'its answer says something that it must not',
 } as const;
 export type RemoteFailureCode = keyof typeof REMOTE_FAILURES;

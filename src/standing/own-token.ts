@@ -20,7 +20,7 @@ import type { AdmittedKey } from '../tokens/jwk.ts';
 import { factsOfOwnToken } from '../tokens/revocation.ts';
 import type { Predicate, TokenFacts } from '../tokens/revocation.ts';
 import { verifySignature } from '../tokens/verify.ts';
-import { findParty } from './party.ts';
+import { findParty, nameIsTaken } from './party.ts';
 import type { Party, PartyClaims } from './party.ts';
 
 /** What was remembered of a token of ours when it was issued. */
@@ -41,6 +41,7 @@ export interface RecalledToken {
 /** Why a token of ours that was read is worth nothing. */
 export type Fallen =
   | { readonly fallen: 'subject_gone' }
+  | { readonly fallen: 'actor_gone' }
   | { readonly fallen: 'requester_disabled'; readonly subjectDisabled: boolean }
   | { readonly fallen: 'not_committed' };
 
@@ -75,6 +76,10 @@ export function createOwnTokens(parts: OwnTokenParts): OwnTokens {
       const party = await findParty(own.subject, registry, parts.issuer);
       // Its trusted issuer or client was removed since: what it vouched for is worth nothing now.
       if (party === undefined) return { fallen: 'subject_gone' };
+      // Who acts now was registered when it was issued; earlier actors may be another issuer's history.
+      const [actor] = own.chain;
+      if (actor !== undefined && (await findParty(actor, registry, parts.issuer)) === undefined)
+        return { fallen: 'actor_gone' };
       // Who asked for it is not always in its chain (impersonation), and takes part in nothing once disabled.
       const requester = await registry.client(own.clientId);
       if (requester === undefined || requester.disabled)
@@ -111,17 +116,23 @@ async function openIssued(
 
 /** Why nobody may use such a token any more, whoever brings it; `undefined` = nothing is against it. */
 export type DeadBecause =
-  { readonly dead: 'revoked'; readonly by: Predicate['kind'] } | { readonly dead: 'member_disabled' };
+  | { readonly dead: 'name_taken' | 'subject_disabled' | 'member_disabled' }
+  | { readonly dead: 'revoked'; readonly by: Predicate['kind'] };
 
-/** Revoked, or somebody in its chain was disabled. RFC 8693 §4.1: earlier actors are no ground for access; they are one against it. */
+/**
+ * Its subject's name is somebody else's by now (R13), or the subject is disabled, or it was revoked, or somebody in its
+ * chain was disabled. RFC 8693 §4.1: earlier actors are no ground for access; they are one against it.
+ */
 export async function whyDead(
-  token: { readonly facts: TokenFacts; readonly chain: readonly Actor[] },
+  token: { readonly party: Party; readonly facts: TokenFacts; readonly chain: readonly Actor[] },
   registry: Registry,
   parts: {
     readonly issuer: string;
     findRevocation(facts: TokenFacts, state: StateSeen): Promise<Predicate | undefined>;
   },
 ): Promise<DeadBecause | undefined> {
+  if (await nameIsTaken(token.party, registry)) return { dead: 'name_taken' };
+  if (token.party.disabled) return { dead: 'subject_disabled' };
   const revoked = await parts.findRevocation(token.facts, registry.state);
   if (revoked !== undefined) return { dead: 'revoked', by: revoked.kind };
   for (const actor of token.chain) {

@@ -78,6 +78,14 @@ export async function findParty(
   };
 }
 
+/** R13: where subjects are written verbatim, one that is spelled like a client of ours, or like another issuer's, is taken. */
+export async function nameIsTaken(party: Party, registry: Registry): Promise<boolean> {
+  if (party.kind !== 'user' || party.tokenSub !== party.principal.sub) return false;
+  const colon = party.tokenSub.indexOf(':');
+  if (colon > 0 && (await registry.issuerByName(party.tokenSub.slice(0, colon))) !== undefined) return true;
+  return (await registry.client(party.tokenSub)) !== undefined;
+}
+
 /** The party as policy sees it. */
 export function policyParty(party: Party, claims: PartyClaims): PolicyParty {
   if (party.client !== undefined) {

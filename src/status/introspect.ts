@@ -47,9 +47,9 @@ export function createIntrospection(parts: IntrospectParts) {
     const { own, claims } = read;
     if (!(await serves(client.id, own.audience, registry))) return INACTIVE;
     const recalled = await parts.ownTokens.recall(own, registry);
-    if ('fallen' in recalled || recalled.party.disabled) return INACTIVE;
-    const { facts, issued } = recalled;
-    if ((await whyDead({ facts, chain: own.chain }, registry, parts)) !== undefined) return INACTIVE;
+    if ('fallen' in recalled) return INACTIVE;
+    const { party, facts, issued } = recalled;
+    if ((await whyDead({ party, facts, chain: own.chain }, registry, parts)) !== undefined) return INACTIVE;
     const told = TOLD.flatMap((name) => (claims[name] === undefined ? [] : [[name, claims[name]] as const]));
     return {
       body: { active: true, token_type: 'Bearer', ...Object.fromEntries(told) },

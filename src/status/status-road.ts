@@ -61,7 +61,7 @@ export function createStatusRoad(
         ? { refusal: refuse('parameter_missing', { parameter: 'token' }) }
         : await look(token, caller);
     const facts = { endpoint, arrival, client, stateVersion: registry.state.version, ...finding };
-    return { standings, ...(await settle(parts, facts, finding)) };
+    return settle(parts, facts, finding, standings);
   };
 }
 
@@ -70,10 +70,11 @@ async function settle(
   parts: StatusRoadParts,
   facts: StatusFacts,
   finding: StatusFinding,
-): Promise<Omit<StatusAnswer, 'standings'>> {
+  standings: readonly Standing[],
+): Promise<StatusAnswer> {
   const { marks } = facts.client;
   const { revocations = [], refusal, body } = finding;
-  const answer = { ...(body === undefined ? {} : { body }), ...(refusal === undefined ? {} : { refusal }) };
+  const answer = { standings, ...(body === undefined ? {} : { body }), ...(refusal === undefined ? {} : { refusal }) };
   if (marks.length === 0 && revocations.length === 0 && refusal === undefined) return { ...answer, record: undefined };
   const row = openStatusRecord(parts.node, facts, parts.clock.nowMs());
   const kind = refusal !== undefined ? 'refused' : revocations.length > 0 ? 'revoked' : 'introspected';
@@ -82,7 +83,7 @@ async function settle(
   const lost = row('refused', replay);
   const { outcome } = await parts.commit({ marks: marks.map((mark) => ({ ...mark, lost })), record, revocations });
   if (outcome === 'committed') return { ...answer, record };
-  // Who presents a used assertion has not authenticated.
+  // Who presents a used assertion has not authenticated, and does not learn how its client stands.
   parts.failures.note(facts.arrival.source, claimedBy(facts.arrival));
-  return { refusal: replay, record: lost };
+  return { refusal: replay, record: lost, standings: [] };
 }

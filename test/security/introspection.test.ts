@@ -138,9 +138,13 @@ describe.each(ENDPOINTS)('the caller of /oauth2/%s', (endpoint) => {
     const replayed = { error: 'invalid_client', reason: 'client_assertion_replayed', unauthenticated: false };
     const first = bearer(await company.assertion());
     expect((await ask({ token: 'x', ...first }, ALONE)).status).toBe(200);
-    for (const again of ENDPOINTS)
-      await expectRefused(company, await company[again]({ token: 'x', ...first }, ALONE), replayed);
-    await expectRefused(company, await company.credentials(first, ALONE), replayed);
+    for (const again of [...ENDPOINTS, 'credentials'] as const) {
+      const form = again === 'credentials' ? first : { token: 'x', ...first };
+      const answer = await company[again](form, ALONE);
+      await expectRefused(company, answer, replayed);
+      // Who did not authenticate does not learn how the client stands with its limits.
+      expect([answer.headers.get('ratelimit'), answer.headers.get('ratelimit-policy')]).toEqual([null, null]);
+    }
 
     const second = bearer(await company.assertion());
     expectGranted(await company.credentials(second, ALONE));

@@ -10,6 +10,7 @@ import { startCambist } from '../support/cambist.ts';
 import type { TestCambist } from '../support/cambist.ts';
 import { startJwksIssuer } from '../support/jwks-issuer.ts';
 import type { JwksIssuer } from '../support/jwks-issuer.ts';
+import { postForm } from '../support/token-client.ts';
 import type { FormFields, TokenAnswer } from '../support/token-client.ts';
 
 const A = 'https://a.stale/mcp';
@@ -88,6 +89,69 @@ it('A4 a token that a client obtained by impersonation, which names it in no cha
     'chain_member_disabled',
   ]);
   expect((await hop(token)).status).toBe(200);
+});
+
+const isActive = async (token: string): Promise<boolean> => {
+  const answer = await postForm(`${cambist.url}/oauth2/introspect`, { token }, as('srv'));
+  return answer.body.active;
+};
+
+it('A4 an issuer that is removed takes the tokens with it in which its people act', async () => {
+  const robots = await startJwksIssuer();
+  try {
+    await cambist.apply(`
+issuers: [{name: robots, issuer: '${robots.issuer}', internal: true, algorithms: [ES256], audiences: [{value: portal, clients: [agent]}]}]
+policies: [{id: robots, cedar: 'permit (principal == Client::"agent", action == Action::"actAs", resource);'}]
+`);
+    const granted = await cambist.token(
+      {
+        grant_type: EXCHANGE,
+        subject_token: await idToken(),
+        subject_token_type: `${TYPE}id_token`,
+        actor_token: await robots.mint({ sub: 'robot', aud: 'portal' }),
+        actor_token_type: `${TYPE}id_token`,
+        resource: A,
+      },
+      as('agent'),
+    );
+    expect(granted.status, granted.text).toBe(200);
+    const token: string = granted.body.access_token;
+    expect([(await hop(token)).status, await isActive(token)]).toEqual([200, true]);
+    await cambist.service.objects.change([{ type: 'remove', kind: 'issuer', name: 'robots' }], {
+      author: 'test',
+      origin: 'test',
+    });
+    expect(await reasonOf(await hop(token))).toBe('chain_member_disabled');
+    expect(await isActive(token)).toBe(false);
+  } finally {
+    await robots.stop();
+  }
+});
+
+it('R13 a token dies when the name of its subject becomes that of a client, at the token endpoint and at introspection', async () => {
+  const verbatim = await startJwksIssuer();
+  try {
+    await cambist.apply(`
+issuers: [{name: verbatim, issuer: '${verbatim.issuer}', internal: true, algorithms: [ES256], subject: {claims: [sub], verbatim: true}, audiences: [{value: portal, clients: [agent]}]}]
+`);
+    const granted = await cambist.token(
+      {
+        grant_type: EXCHANGE,
+        subject_token: await verbatim.mint({ sub: 'grace', aud: 'portal' }),
+        subject_token_type: `${TYPE}id_token`,
+        resource: A,
+      },
+      as('agent'),
+    );
+    expect(granted.status, granted.text).toBe(200);
+    const token: string = granted.body.access_token;
+    expect([(await hop(token)).status, await isActive(token)]).toEqual([200, true]);
+    await cambist.apply('clients: [{id: grace, auth: [client_secret_basic]}]');
+    expect(await reasonOf(await hop(token))).toBe('subject_name_taken');
+    expect(await isActive(token)).toBe(false);
+  } finally {
+    await verbatim.stop();
+  }
 });
 
 it('A4 a workload identity that was disabled as a subject does not authenticate its client either', async () => {

@@ -18,7 +18,7 @@ export const limitsSection = z.strictObject({
     'Requests per minute for one subject at the token endpoint, over all nodes; null = no limit',
   ),
   resource_per_minute: perMinute(DEFAULT_LIMITS.resourcePerMinute).describe(
-    'Requests per minute for one resource at the token endpoint, over all nodes; null = no limit',
+    'Requests per minute of one client for one resource at the token endpoint, over all nodes; null = no limit',
   ),
   status_per_minute: perMinute(DEFAULT_LIMITS.statusPerMinute).describe(
     'Requests per minute of one client at introspection and revocation, over all nodes; null = no limit',

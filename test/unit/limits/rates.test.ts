@@ -41,7 +41,10 @@ const resource = (name: string, more = {}) =>
   );
 
 test('of several resources the tightest is told, and any of them refuses', async () => {
-  const { limits } = limitsOver({ 'resource:mail': 5, 'resource:notes': 2 }, { resourcePerMinute: 100 });
+  const { limits } = limitsOver(
+    { 'resource:["agent","mail"]': 5, 'resource:["agent","notes"]': 2 },
+    { resourcePerMinute: 100 },
+  );
   const resources = () => Promise.resolve([resource('mail'), resource('notes')]);
   expect(await limits.admitRequest(client(), resources)).toEqual({
     standings: [
@@ -50,7 +53,7 @@ test('of several resources the tightest is told, and any of them refuses', async
     ],
     refusal: undefined,
   });
-  const none = limitsOver({ 'resource:notes': 0 }, { resourcePerMinute: 100 });
+  const none = limitsOver({ 'resource:["agent","notes"]': 0 }, { resourcePerMinute: 100 });
   expect(await none.limits.admitRequest(client(), resources)).toMatchObject({
     standings: [{ limit: 'client' }, { limit: 'resource', remaining: 0 }],
     refusal: { reason: 'resource_rate_exceeded', retryAfterSeconds: 30 },
@@ -77,7 +80,7 @@ test('a number of its own goes before the settings, also where those set no limi
     ['client', 7],
     ['resource', 3],
   ]);
-  expect(taken).toEqual(['client:agent', 'resource:notes']);
+  expect(taken).toEqual(['client:agent', 'resource:["agent","notes"]']);
   expect(await limits.admitRequest(client(), () => Promise.resolve([]))).toEqual({ standings: [], refusal: undefined });
 });
 

@@ -74,16 +74,18 @@ test('a source that failed is left alone for longer and longer, up to a minute, 
   expect(kept.problem()).toBeUndefined();
 });
 
-test('what a fresh value lacks is looked for once per cool-down, and "later" is said while the source is down', async () => {
+test('what a fresh value lacks is looked for once per cool-down; "later" is said until then, and while the source is down', async () => {
   const { clock, state, kept } = source(3600);
   const wantsSecond = (value: string) => value === 'second';
   await kept.get();
   clock.forward(29);
-  expect(await kept.get(wantsSecond)).toBe('first');
+  await expect(kept.get(wantsSecond)).rejects.toThrow('asked for a moment ago');
   expect(state.loads).toBe(1);
+  expect(kept.problem()).toBeUndefined();
   clock.forward(1);
   expect(await kept.get(wantsSecond)).toBe('first');
-  expect(await kept.get(wantsSecond)).toBe('first');
+  await expect(kept.get(wantsSecond)).rejects.toThrow(RemoteFailure);
+  expect(await kept.get()).toBe('first');
   expect(state.loads).toBe(2);
   clock.forward(30);
   state.down = true;
