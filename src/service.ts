@@ -136,6 +136,7 @@ function upkeepOf(settings: Settings, database: Database, key: Uint8Array, logge
         clockSkewLimitMs,
         keyTimes,
         demoRefusedBecause,
+        ownIssuer: settings.issuer,
         poolMax,
       }),
   };

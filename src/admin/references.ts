@@ -146,8 +146,8 @@ async function mustExist(
 ): Promise<void> {
   if (await world.knows(kind, name)) return;
   const fix = `register it under ${nounOf(kind).plural}, or correct the name`;
-  const noun = kind === 'issuer' ? 'trusted issuer' : kind;
-  complain(path, `names a ${noun} that is not registered`, fix, name);
+  const noun = kind === 'issuer' ? 'a trusted issuer' : kind === 'upstream' ? 'an upstream' : `a ${kind}`;
+  complain(path, `names ${noun} that is not registered`, fix, name);
 }
 
 async function mustAllExist(

@@ -3,6 +3,7 @@
  */
 import type { Client } from '../objects/client.ts';
 import type { TrustedIssuer } from '../objects/issuer.ts';
+import type { Upstream } from '../objects/upstream.ts';
 import { objectLabel } from './objects-file.ts';
 import type { WorldObject } from './world.ts';
 
@@ -10,6 +11,7 @@ import type { WorldObject } from './world.ts';
 export function warningsOf({ kind, name, spec }: WorldObject): string[] {
   const label = objectLabel(kind, name);
   if (kind === 'client') return clientWarnings(spec as Client).map((text) => `${label}: ${text}`);
+  if (kind === 'upstream') return upstreamWarnings(spec as Upstream).map((text) => `${label}: ${text}`);
   if (kind === 'issuer') return issuerWarnings(spec as TrustedIssuer).map((text) => `${label}: ${text}`);
   return [];
 }
@@ -24,6 +26,17 @@ function clientWarnings(spec: Client): string[] {
     warnings.push(
       'allow_default_service_account: every pod of that namespace without an account of its own is this client',
     );
+  return warnings;
+}
+
+function upstreamWarnings({ credential, inject }: Upstream): string[] {
+  const warnings: string[] = [];
+  if (credential.kind === 'static' && credential.allow_fetch)
+    warnings.push(
+      'credential.allow_fetch hands the key itself to its callers, who have it for as long as it is not rotated. Leave it out, and let them send requests through the egress',
+    );
+  if (inject.kind === 'query')
+    warnings.push('inject.kind query puts the key into URLs, which its servers and proxies may write into their logs');
   return warnings;
 }
 

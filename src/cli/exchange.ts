@@ -28,6 +28,7 @@ interface ExchangeOptions {
   readonly resource?: readonly string[];
   readonly audience?: readonly string[];
   readonly scope?: string;
+  readonly requestedTokenType?: 'access_token' | 'credential';
   readonly issuer?: string;
   readonly out?: string;
   readonly raw?: boolean;
@@ -53,11 +54,17 @@ export function addExchangeCommand(program: Command, context: CliContext): void 
     .addOption(
       new Option('--actor-token-type <type>', 'what it is (default: told from the token)').choices(TOKEN_TYPES),
     )
-    .option('--resource <uri>', 'what for: URI of a resource (repeatable)', collect)
-    .option('--audience <name>', 'what for: name of a resource (repeatable)', collect)
+    .option('--resource <uri>', 'what for: URI of a resource, or of an upstream (repeatable)', collect)
+    .option('--audience <name>', 'what for: name of a resource or upstream (repeatable)', collect)
     .option('--scope <scopes>', 'scopes, separated by spaces (default: the default scopes)')
+    .addOption(
+      new Option(
+        '--requested-token-type <type>',
+        'a token (the default), or the credential of an upstream itself',
+      ).choices(['access_token', 'credential']),
+    )
     .option('--issuer <url>', 'the server, by its issuer URL, instead of reading the settings')
-    .option('--out <file>', 'write the token to this file (0600), which must not exist')
+    .option('--out <file>', 'write the token, or the credential, to this file (0600), which must not exist')
     .option('--raw', 'print the token and nothing else');
   for (const [flags, what, instead] of REFUSED) exchange.addOption(refusedSecretOption(flags, what, instead));
   exchange
@@ -73,6 +80,8 @@ Examples:
   cambist exchange --client planner --secret-file planner.secret --audience notes            # for itself
   cambist exchange --client notes-server --key-file notes-server.jwk --subject-token-file caller.jwt \\
       --resource https://files.example.com/mcp --issuer https://sts.example.com
+  cambist exchange --client reports-server --secret-file reports.secret --subject-token-file caller.jwt \\
+      --audience orders-db --requested-token-type credential --out ./orders-db.json
   curl -H "Authorization: Bearer $(cambist exchange --raw --client planner --secret-file planner.secret \\
       --audience notes)" https://notes.example.com/mcp`,
     )
@@ -104,7 +113,9 @@ async function run(options: ExchangeOptions, command: Command, context: CliConte
       context.parts.out(`${token}\n`);
       return;
     }
-    await show(token, { ...rest, request_id: answer.requestId ?? null }, path, command, context);
+    const said = { ...rest, request_id: answer.requestId ?? null };
+    if (question.wantsCredential) showCredential(token, said, path, command, context);
+    else await show(token, said, path, command, context);
   } catch (error) {
     file?.abandon();
     throw error;
@@ -125,6 +136,8 @@ async function questionOf(options: ExchangeOptions, command: Command, context: C
     throw usage('--raw prints the token and nothing else: leave out --out and --json');
   if (options.resource === undefined && options.audience === undefined)
     throw usage('say what the token is for: --resource URI, or --audience NAME');
+  if (options.requestedTokenType === 'credential' && options.subjectTokenFile === undefined)
+    throw usage('a credential is had with a token that was received: give --subject-token-file');
   if (options.subjectTokenFile === undefined && options.actorTokenFile !== undefined)
     throw usage('--actor-token-file says who acts for a subject: give --subject-token-file as well');
   const presented = async (
@@ -145,6 +158,7 @@ async function questionOf(options: ExchangeOptions, command: Command, context: C
     resources: options.resource ?? [],
     audiences: options.audience ?? [],
     scope: options.scope,
+    wantsCredential: options.requestedTokenType === 'credential',
   };
 }
 
@@ -189,6 +203,39 @@ function refusalOf({ status, requestId, body, retryAfter }: TokenAnswer): CliFai
     status,
     request_id: requestId ?? null,
   });
+}
+
+/** Of a credential nothing is shown but what it is: it is none of our tokens, and all of it may be secret. */
+function showCredential(
+  credential: string,
+  rest: Readonly<Record<string, unknown>> & { readonly request_id: string | null },
+  path: string | undefined,
+  command: Command,
+  context: CliContext,
+): void {
+  const fields = fieldNamesOf(credential);
+  const { expires_in: expiresIn, scope } = rest;
+  context.print(command, { ...rest, fields, out: path ?? null }, () =>
+    [
+      `FETCHED  request ${rest.request_id ?? 'unknown'}`,
+      `  credential  ${fields === null ? 'one value' : `JSON with ${fields.join(', ')}`}`,
+      ...(typeof scope === 'string' ? [`  scope       ${scope}`] : []),
+      ...(typeof expiresIn === 'number' ? [`  good for    ${expiresIn} s`] : []),
+      path === undefined
+        ? 'The credential itself is not shown: write it with --out FILE, or print it with --raw.'
+        : `Wrote the credential to ${path} (0600).`,
+    ].join('\n'),
+  );
+}
+
+/** Names of the fields where there are several; `null`: the credential is one value. */
+function fieldNamesOf(credential: string): string[] | null {
+  try {
+    const value: unknown = JSON.parse(credential);
+    return typeof value === 'object' && value !== null && !Array.isArray(value) ? Object.keys(value) : null;
+  } catch {
+    return null;
+  }
 }
 
 async function show(

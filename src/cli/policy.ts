@@ -54,7 +54,7 @@ function addCheckCommand(policy: Command, context: CliContext): void {
     )
     .option('--group <group...>', 'groups of the subject, as its issuer writes them')
     .option('--email <address>', 'e-mail address of the subject')
-    .requiredOption('--resource <uri...>', 'what for: URI or alias of a resource')
+    .requiredOption('--resource <uri...>', 'what for: URI, alias or name of a resource, name of an upstream')
     .option('--scope <scopes>', 'scopes, separated by spaces (default: the default scopes)')
     .option('--actor <id...>', 'clients that acted for the subject before, the latest first')
     .option('--via <resource=scopes>', 'a hop: the presented token is for this resource, with these scopes (a,b)')
@@ -66,7 +66,9 @@ Examples:
   cambist policy check --objects objects.yaml --client planner --subject corp:alice --group staff \\
       --resource https://notes.example.com/mcp --scope "notes:read"
   cambist policy check --objects objects.yaml --client notes-server --subject corp:alice --actor planner \\
-      --via notes=notes:read --resource https://files.example.com/mcp`,
+      --via notes=notes:read --resource https://files.example.com/mcp
+  cambist policy check --objects objects.yaml --client notes-server --subject corp:alice --actor planner \\
+      --via notes=notes:read --resource github`,
     )
     .action(async (options: CheckOptions, command: Command) => {
       const question = questionOf(options);

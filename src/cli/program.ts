@@ -30,6 +30,7 @@ import { addSecretCommand } from './secret.ts';
 import { addServeCommand } from './serve.ts';
 import { addSubjectCommand } from './subject.ts';
 import { addTokenCommand } from './token.ts';
+import { addUpstreamCommand } from './upstream.ts';
 
 export type { CliParts } from './context.ts';
 
@@ -87,6 +88,7 @@ function buildProgram(parts: CliParts, args: readonly string[]): Command {
   addClientCommand(program, context);
   addIssuerCommand(program, context);
   addResourceCommand(program, context);
+  addUpstreamCommand(program, context);
   addRoleCommand(program, context);
   addSubjectCommand(program, context);
   addPolicyCommand(program, context);

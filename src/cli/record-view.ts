@@ -9,7 +9,7 @@ import { SECRET_PATH_ISSUER } from '../audit/secret-path.ts';
 const SAID = new Set([
   ...['v', 'id', 'time', 'kind', 'request_id', 'persons', 'decision', 'refusal', 'client', 'source_prefix', 'grant'],
   ...['asked', 'subject', 'act', 'act_as', 'impersonation', 'target', 'token', 'subject_token', 'actor_token'],
-  ...['state_version', 'node', 'endpoint', 'revoked'],
+  ...['state_version', 'node', 'endpoint', 'revoked', 'credential', 'static_fetched'],
 ]);
 
 type Body = ExplainedRecord['body'];
@@ -33,6 +33,7 @@ export function describeFacts({ body, persons }: ExplainedRecord, stringify: (va
     ['target', body['target'] === undefined ? undefined : listOf(body['target']).map(text).join(', ')],
     ['decided on', decidedOn(body)],
     ['token', tokenOf(body['token'])],
+    ['credential', credentialOf(body)],
     ['revoked', revokedOf(body)],
     ['node', body['node'] === undefined ? undefined : text(body['node'])],
   ];
@@ -56,7 +57,7 @@ function clientOf({ client, source_prefix: source }: Body): string | undefined {
   return `${text(fieldOf(client, 'id'))}, by ${text(fieldOf(client, 'method'))}${from}`;
 }
 
-const SHORT = (urn: unknown) => text(urn).replace(/^urn:ietf:params:oauth:(grant-type|token-type):/, '');
+const SHORT = (urn: unknown) => text(urn).replace(/^urn:(ietf|cambist):params:oauth:(grant-type|token-type):/, '');
 
 function askedOf({ grant, asked, endpoint }: Body): string | undefined {
   if (endpoint === 'revoke') return 'revocation of a token';
@@ -131,6 +132,19 @@ function tokenOf(token: unknown): string | undefined {
       ? []
       : [`issued to ${text(clientId)} for ${listOf(fieldOf(token, 'aud')).map(text).join(', ')}`]),
     ...(typeof exp === 'number' ? [`until ${timeOf(exp)}`] : []),
+  ].join('; ');
+}
+
+/** Which credential was injected or handed out; never what it was. */
+function credentialOf({ credential, static_fetched: fetched }: Body): string | undefined {
+  if (credential === undefined) return undefined;
+  const { kind, store, path, version, scope, exp } = credential as Readonly<Record<string, unknown>>;
+  const handedOut = scope === undefined ? [] : [`handed out${scope === '' ? '' : ` for scope ${text(scope)}`}`];
+  return [
+    `${text(kind)}, ${text(store)}:${text(path)}, ${kind === 'dynamic' ? 'lease' : 'version'} ${text(version)}`,
+    ...handedOut,
+    ...(typeof exp === 'number' ? [`for use until ${timeOf(exp)}`] : []),
+    ...(fetched === true ? ['A KEY THAT DOES NOT EXPIRE WAS HANDED OUT (allow_fetch)'] : []),
   ].join('; ');
 }
 

@@ -8,7 +8,12 @@ import { SignJWT } from 'jose';
 import { request } from 'undici';
 import { nowSeconds, systemClock } from '../core/clock.ts';
 import { createLogger } from '../core/log.ts';
-import { ASSERTION_TYPE_JWT_BEARER, GRANT_CLIENT_CREDENTIALS, GRANT_TOKEN_EXCHANGE } from '../core/protocol.ts';
+import {
+  ASSERTION_TYPE_JWT_BEARER,
+  GRANT_CLIENT_CREDENTIALS,
+  GRANT_TOKEN_EXCHANGE,
+  TOKEN_TYPE_CREDENTIAL,
+} from '../core/protocol.ts';
 import { Unavailable } from '../core/refusal.ts';
 import { createFetcher } from '../net/fetcher.ts';
 import { CliFailure, EXIT } from './failure.ts';
@@ -35,6 +40,8 @@ export interface TokenQuestion {
   readonly resources: readonly string[];
   readonly audiences: readonly string[];
   readonly scope: string | undefined;
+  /** The credential of an upstream itself, instead of a token. */
+  readonly wantsCredential: boolean;
 }
 
 export interface TokenAnswer {
@@ -77,7 +84,7 @@ async function findEndpoint(issuer: string): Promise<string> {
   }
 }
 
-function formOf({ subject, actor, resources, audiences, scope }: TokenQuestion): URLSearchParams {
+function formOf({ subject, actor, resources, audiences, scope, wantsCredential }: TokenQuestion): URLSearchParams {
   const form = new URLSearchParams({
     grant_type: subject === undefined ? GRANT_CLIENT_CREDENTIALS : GRANT_TOKEN_EXCHANGE,
   });
@@ -91,6 +98,7 @@ function formOf({ subject, actor, resources, audiences, scope }: TokenQuestion):
   for (const resource of resources) form.append('resource', resource);
   for (const audience of audiences) form.append('audience', audience);
   if (scope !== undefined) form.set('scope', scope);
+  if (wantsCredential) form.set('requested_token_type', TOKEN_TYPE_CREDENTIAL);
   return form;
 }
 

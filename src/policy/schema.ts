@@ -33,13 +33,13 @@ entity Subject in [User, Client] = {
   email?: String,
 };
 
-// A protected resource: its canonical URI.
+// A protected resource, by its canonical URI; or an upstream, by its egress URI: <issuer>/egress/<name>.
 entity Resource;
 
-// One scope of one resource: "<resource name>#<scope>".
+// One scope of one resource or upstream: "<its name>#<scope>".
 entity Scope in [Resource] = {
   name: String,      // the scope, "notes:read"
-  resource: String,  // the resource's name, "notes"
+  resource: String,  // the name of the resource or upstream, "notes"
 };
 
 // The grant that is being used.

@@ -66,6 +66,7 @@ policies: [{id: p, cedar: 'permit (principal in Role::"staff", action == Action:
       keyTimes: KEY_TIMES,
       poolMax: undefined,
       demoRefusedBecause: undefined,
+      ownIssuer: cambist.issuer,
     };
   });
   afterAll(async () => {
@@ -202,6 +203,7 @@ withDatabases('doctor and the database', (databases) => {
     keyTimes: KEY_TIMES,
     poolMax: databases.engine === 'postgresql' ? 60 : undefined,
     demoRefusedBecause: undefined,
+    ownIssuer: 'https://sts.test',
   });
 
   test('missing months, marks that nobody removes, and a database that is new or of another version are found', async () => {

@@ -26,6 +26,8 @@ export interface ExamineParts extends DatabaseCheckParts, Pick<KeyCheckParts, 'k
   readonly clock: Clock;
   readonly logger: Logger;
   readonly demoRefusedBecause: string | undefined;
+  /** Our own issuer URL. */
+  readonly ownIssuer: string;
 }
 
 const PAGE_OBJECTS = 1000;

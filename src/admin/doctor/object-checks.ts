@@ -1,9 +1,11 @@
 /**
  * Registered objects that are allowed and cannot work, or are weaker than they could be: clients that cannot
- * authenticate, resources that nobody serves, roles and policies that name nobody, what belongs to a demo.
+ * authenticate, resources that nobody serves, upstreams that nobody can use, roles and policies that name nobody, what
+ * belongs to a demo.
  */
 import type { Client } from '../../objects/client.ts';
 import type { Kind, StoredObject } from '../../objects/kinds.ts';
+import { resourceTarget, upstreamTarget } from '../../objects/target.ts';
 import type { SecretCount } from '../../store/examination.ts';
 import { keySourceOfClient } from '../../trust/key-sets.ts';
 import { warningsOf } from '../warnings.ts';
@@ -11,6 +13,8 @@ import { fetchKeysOf, issuerChecks, judgeKeys } from './issuer-checks.ts';
 import type { RemoteCheckParts } from './issuer-checks.ts';
 import { failed, ok, warning } from './findings.ts';
 import type { Check, Found } from './findings.ts';
+import { checkUse, reachChecks } from './upstream-checks.ts';
+import type { Surroundings } from './upstream-checks.ts';
 
 export type Registered = { readonly [K in Kind]: readonly StoredObject<K>[] };
 
@@ -18,6 +22,8 @@ export interface ObjectCheckParts extends RemoteCheckParts {
   readonly registered: Registered;
   readonly secrets: readonly SecretCount[];
   readonly demoRefusedBecause: string | undefined;
+  /** Our own issuer URL. */
+  readonly ownIssuer: string;
 }
 
 /** Two secrets are for changing over, not for ever. */
@@ -44,9 +50,8 @@ const CHECKS: { readonly [K in Kind]: (parts: ObjectCheckParts) => Check[] } = {
     ),
   ],
   upstream: (parts) => [
-    listing('upstream', parts, ({ name, spec }) =>
-      spec.callers.length > 0 ? [] : [warning('nobody may use it', 'name the clients that may in callers', name)],
-    ),
+    listing('upstream', parts, (upstream) => checkUse(upstream, surroundingsOf(parts))),
+    ...reachChecks(parts.registered.upstream, parts.fetcher),
   ],
   role: (parts) => [listing('role', parts, ({ name, spec }) => checkRole(name, spec.groups, parts))],
   subject: (parts) => [
@@ -75,6 +80,11 @@ const CHECKS: { readonly [K in Kind]: (parts: ObjectCheckParts) => Check[] } = {
     ...noPolicy(parts),
   ],
 };
+
+function surroundingsOf({ registered, ownIssuer }: ObjectCheckParts): Surroundings {
+  const { client: clients, resource: resources, policy: policies } = registered;
+  return { clients, resources, policies, ownIssuer };
+}
 
 /** Every check of every kind. */
 export function objectChecks(parts: ObjectCheckParts): Check[] {
@@ -159,14 +169,18 @@ function checkRole(name: string, groups: readonly string[], { registered }: Obje
 }
 
 /** Entities that a policy names and that would have to be registered. Text in comments and strings counts too: it is a hint. */
-function unknownNames(cedar: string, { registered }: ObjectCheckParts): string[] {
+function unknownNames(cedar: string, { registered, ownIssuer }: ObjectCheckParts): string[] {
+  const targets = [
+    ...registered.resource.map(resourceTarget),
+    ...registered.upstream.map((one) => upstreamTarget(one, ownIssuer)),
+  ];
   const known: Readonly<Record<string, (id: string) => boolean>> = {
     Role: (id) => registered.role.some(({ name }) => name === id),
     Client: (id) => registered.client.some(({ name }) => name === id),
-    Resource: (id) => registered.resource.some(({ spec }) => spec.uri === id),
+    Resource: (id) => targets.some(({ uri }) => uri === id),
     Scope: (id) => {
-      const [resource, scope = ''] = id.split(/#(.*)/s, 2);
-      return registered.resource.some(({ name, spec }) => name === resource && Object.hasOwn(spec.scopes, scope));
+      const [target, scope = ''] = id.split(/#(.*)/s, 2);
+      return targets.some(({ name, scopes }) => name === target && Object.hasOwn(scopes, scope));
     },
     User: (id) => registered.issuer.some(({ name }) => id.startsWith(`${name}:`)),
   };
