@@ -193,6 +193,105 @@ policies: [{id: p, cedar: 'permit (principal in Role::"stuff", action == Action:
   });
 });
 
+describe('upstreams', () => {
+  let cambist: TestCambist;
+  let parts: ExamineParts;
+  let api: JwksIssuer;
+  const upstream = (name: string, more = '', credential = '') =>
+    `{name: ${name}, base_url: '${api.url}', internal: true, scopes: {use: Use}, callers: [server],
+      requests: [{methods: [GET], path: '/**', scopes: [use]}],
+      credential: {kind: static, store: vault, path: x, field: key${credential}}${more}}`;
+  const apply = (upstreams: readonly string[], calls = '') =>
+    cambist.apply(
+      `
+clients: [{id: server, auth: [client_secret_basic]}, {id: other, auth: [client_secret_basic]}, {id: self, auth: [client_secret_basic], grants: [client_credentials]}]
+resources: [{name: notes, uri: 'https://notes.test/mcp', scopes: {read: Read}, served_by: [server], calls: [${calls}]}]
+policies: [{id: p, cedar: 'permit (principal == Client::"server", action == Action::"access", resource == Scope::"named#use"); forbid (principal == Client::"self", action == Action::"act", resource in Resource::"${cambist.issuer}/egress/named");'}]
+upstreams: [${upstreams.join(', ')}]`,
+      { prune: true },
+    );
+
+  beforeAll(async () => {
+    api = await startJwksIssuer();
+    cambist = await startCambist({ objects: '' });
+    parts = {
+      database: cambist.database,
+      envelope: createEnvelope(TEST_KEY),
+      clock: systemClock,
+      logger,
+      clockSkewLimitMs: 2000,
+      keyTimes: KEY_TIMES,
+      poolMax: undefined,
+      demoRefusedBecause: undefined,
+      ownIssuer: cambist.issuer,
+    };
+  });
+  afterAll(async () => {
+    await cambist.stop();
+    await api.stop();
+  });
+
+  test('that can be used are well: whatever their API answers without a key is an answer', async () => {
+    await apply([upstream('named')], '{upstream: named, needs: [read], gives: [use]}');
+    const findings = await examine(parts);
+    expect(badOf(findings, 'upstream')).toEqual([]);
+    // Policies that name it, by scope and by egress URI, name something that is there.
+    expect(badOf(findings, 'policy')).toEqual([]);
+    expect(findings).toContainEqual({ noun: 'upstream', name: 'named', health: 'ok', message: `${api.url} answers` });
+  });
+
+  test('that nobody can use are found: no caller, no way there, ways that end at others', async () => {
+    await apply(
+      [
+        upstream('nobody').replace('[server]', '[]'),
+        upstream('named'),
+        upstream('unreached'),
+        upstream('elsewhere').replace('[server]', '[other, self]'),
+      ],
+      '{upstream: elsewhere, needs: [read], gives: [use]}',
+    );
+    await cambist.disable('client', 'other');
+    const findings = await examine(parts);
+    const bad = (name: string) => badOf(findings, 'upstream', name);
+    expect(bad('nobody')).toEqual(['warning nobody may use it']);
+    expect(bad('named')).toEqual([
+      'warning no call edge leads to it: no server can use it with a token that it received',
+    ]);
+    expect(bad('unreached')).toEqual([
+      'warning no call edge leads to it and no policy names it: nobody is likely to use it',
+    ]);
+    expect(bad('elsewhere')).toEqual([
+      'warning its caller other is disabled',
+      'warning its caller self may not exchange tokens: it can use it for itself only',
+      'warning resource notes may call it, and none of its servers is among its callers',
+    ]);
+    expectFixes(findings);
+    await cambist.enable('client', 'other');
+  });
+
+  test('that hand a key out, or put it into URLs, are named', async () => {
+    const query = ', inject: {kind: query, name: key, allow_query: true}';
+    await apply([upstream('named', query, ', allow_fetch: true')], '{upstream: named, needs: [read], gives: [use]}');
+    expect(badOf(await examine(parts), 'upstream', 'named')).toEqual([
+      expect.stringMatching(/^warning credential\.allow_fetch hands the key itself/),
+      expect.stringMatching(/^warning inject\.kind query puts the key into URLs/),
+    ]);
+  });
+
+  test('whose API is out of reach, or at a private address that nobody allowed, are found', async () => {
+    const down = `http://127.0.0.1:${await freePort()}`;
+    const more = `, more_urls: {files: '${down}'}`;
+    const inside = upstream('inside').replace(`'${api.url}', internal: true`, `'https://127.0.0.1:1'`);
+    await apply([upstream('named', more), inside], '{upstream: named, needs: [read], gives: [use]}');
+    const findings = await examine(parts);
+    expect(badOf(findings, 'upstream', 'named')).toEqual([`failed ${down}: it could not be reached (ECONNREFUSED)`]);
+    expect(badOf(findings, 'upstream', 'inside').join('\n')).toMatch(
+      /failed https:\/\/127\.0\.0\.1:1: its address is not public/,
+    );
+    expectFixes(findings);
+  });
+});
+
 withDatabases('doctor and the database', (databases) => {
   const partsOf = (database: ExamineParts['database']): ExamineParts => ({
     database,

@@ -3,6 +3,8 @@
  * credential itself (RFC 8693 §2.2.1: `token_type` `N_A`), committed before it is out, never alive for longer than the
  * token that it was had with, and ended where nobody got it.
  */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { Unavailable } from '../../src/core/refusal.ts';
 import { startCambist } from '../support/cambist.ts';
@@ -22,6 +24,7 @@ import { startJwksIssuer } from '../support/jwks-issuer.ts';
 import type { JwksIssuer } from '../support/jwks-issuer.ts';
 import { openMemoryDatabase } from '../support/memory-database.ts';
 import type { FormFields } from '../support/token-client.ts';
+import { createBench } from '../unit/cli/bench.ts';
 import { ACCESS_TOKEN, exchange, recordOf, refused, tokenOf } from './asking.ts';
 
 const CREDENTIAL = 'urn:cambist:params:oauth:token-type:credential';
@@ -163,6 +166,29 @@ describe('a credential that is fetched', () => {
       exchange(cambist, { client, subject: person, audience: 'keys', more: { requested_token_type: CREDENTIAL } });
     expect((await ask('server-a')).body.access_token).toBe(KEY);
     await refused(cambist, await ask('agent'), 'invalid_target', 'caller_not_listed');
+  });
+});
+
+describe('cambist exchange --requested-token-type credential', () => {
+  it('shows what it is and keeps it back, but for a file, or where it is asked for', async () => {
+    const bench = createBench();
+    bench.file('token', await received(cambist));
+    bench.file('secret', cambist.secretOf('server-a'));
+    const ask = `exchange --client server-a --secret-file secret --subject-token-file token --requested-token-type credential --issuer ${cambist.issuer}`;
+    const shown = await bench.run(`${ask} --audience keys`);
+    expect(shown).toMatchObject({ code: 0, out: expect.stringMatching(/^FETCHED {2}request /) });
+    expect(shown.out).toMatch(/credential {2}one value\n {2}scope {7}keys:use\n {2}good for {4}\d+ s\n/);
+    const pair = await bench.run(`${ask} --audience pair --out pair.json`);
+    expect(pair.out).toMatch(/JSON with key, user\n.*Wrote the credential to .*pair\.json \(0600\)/s);
+    const json = await bench.run(`${ask} --audience keys --json`);
+    expect(JSON.parse(json.out)).toMatchObject({ token_type: 'N_A', fields: null, out: null });
+    expect(shown.out + shown.err + pair.out + json.out).not.toContain(KEY);
+    expect(JSON.parse(readFileSync(join(bench.cwd, 'pair.json'), 'utf8'))).toEqual({ key: KEY, user: 'cambist' });
+    expect((await bench.run(`${ask} --audience keys --raw`)).out).toBe(`${KEY}\n`);
+    const alone = await bench.run(
+      'exchange --client server-a --secret-file secret --audience keys --requested-token-type credential',
+    );
+    expect(alone).toMatchObject({ code: 2, err: expect.stringContaining('give --subject-token-file') });
   });
 });
 

@@ -94,7 +94,7 @@ async function checkReach(url: string, ask: () => Promise<unknown>): Promise<Fou
   } catch (error) {
     if (!(error instanceof FetchFailed)) throw error;
     const fix = FIXES[error.code];
-    if (fix !== undefined) return [failed(`${url} cannot be reached: ${error.message}`, fix)];
+    if (fix !== undefined) return [failed(`${url}: ${error.message}`, fix)];
   }
   return [ok(`${url} answers`)];
 }

@@ -144,6 +144,8 @@ describe('the program', () => {
       'completion',
       'client add',
       'resource rm',
+      'upstream add',
+      'upstream disable',
       'role list',
       'policy show',
       'client list',
