@@ -13,6 +13,7 @@ import { routes, subtrees } from '../../src/http/server.ts';
 import type { ServerParts } from '../../src/http/server.ts';
 import { startCambist } from '../support/cambist.ts';
 import type { TestCambist } from '../support/cambist.ts';
+import { setKey } from '../support/fetching.ts';
 import { startJwksIssuer } from '../support/jwks-issuer.ts';
 import type { JwksIssuer } from '../support/jwks-issuer.ts';
 import { basicHeader } from '../support/token-client.ts';
@@ -38,9 +39,18 @@ clients:
   - { id: narrow, auth: [client_secret_basic], grants: [client_credentials] }
   - { id: limited, auth: [client_secret_basic], requests_per_minute: 1 }
 resources: [{ name: notes, uri: '${NOTES}', scopes: { 'notes:read': Read }, default_scopes: ['notes:read'], served_by: [narrow] }]
+upstreams:
+  - name: keys
+    base_url: https://api.example
+    scopes: { 'keys:use': Use }
+    default_scopes: ['keys:use']
+    callers: [agent]
+    requests: [{ methods: [GET], path: '/**', scopes: ['keys:use'] }]
+    credential: { kind: static, store: embedded, path: apis/keys, field: key, allow_fetch: true }
 policies: [{ id: all, cedar: 'permit (principal, action in [Action::"access", Action::"act"], resource);' }]
 `,
   });
+  await setKey(cambist);
 });
 afterAll(async () => {
   await cambist.stop();
@@ -121,6 +131,18 @@ describe('an answer is one that the document describes', () => {
       async () => ({
         headers: basic(),
         form: await exchanging({ requested_token_type: 'urn:ietf:params:oauth:token-type:jwt' }),
+      }),
+    ],
+    [
+      'an exchange for the credential of an upstream',
+      '/oauth2/token',
+      200,
+      async () => ({
+        headers: basic(),
+        form: await exchanging({
+          resource: `${cambist.issuer}/egress/keys`,
+          requested_token_type: 'urn:cambist:params:oauth:token-type:credential',
+        }),
       }),
     ],
     [

@@ -143,7 +143,7 @@ describe('policy check of an upstream', () => {
     await bench.run('policy add all --cedar-file p.cedar');
     bench.file('exported.yaml', (await bench.run('export')).out);
     const via = '--via mail=mail:read --actor planner';
-    const permitted = await bench.run(`${check} --client notes-server ${via}`, rehearse as never);
+    const permitted = await bench.run(`${check} --client notes-server ${via}`, rehearse);
     expect(permitted.out).toMatch(/^PERMITTED\n/);
     expect(permitted.out).toContain('aud: https://sts.example.com/egress/github');
     const byUri = await bench.run(
@@ -151,7 +151,7 @@ describe('policy check of an upstream', () => {
         '--resource github',
         '--resource https://sts.example.com/egress/github/',
       ),
-      rehearse as never,
+      rehearse,
     );
     expect(byUri.out).toBe(permitted.out.replace(/jti: .*/, /jti: .*/.exec(byUri.out)?.[0] ?? ''));
     expect((await bench.run(`${check} --client files-server ${via}`, rehearse as never)).out).toMatch(
