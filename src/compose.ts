@@ -13,6 +13,7 @@ import { createFront } from './compose/front.ts';
 import type { ServiceParts } from './compose/parts.ts';
 import { createRoads } from './compose/roads.ts';
 import { createUpkeep } from './compose/upkeep.ts';
+import type { OpenedVault } from './compose/vault.ts';
 import { createTelemetry } from './core/telemetry.ts';
 import { openPersons } from './exchange/recorder.ts';
 import type { CertificateFiles } from './http/tls.ts';
@@ -44,6 +45,8 @@ export interface Service {
   readonly clientSecrets: ReturnType<typeof createClientSecrets>;
   readonly records: ReturnType<typeof createRecordReader>;
   readonly persons: PersonKeys;
+  /** `undefined` = the settings name none. */
+  readonly vault: OpenedVault | undefined;
   readonly limits: Pick<Limits, 'sizes'>;
   /** What the operations on revocations stand on. */
   readonly revocationParts: OperationsParts['revocation'];
@@ -114,6 +117,7 @@ export async function composeService(parts: ServiceParts): Promise<Service> {
     clientSecrets,
     records: createRecordReader(database),
     persons,
+    vault: foundation.vault,
     limits: roads.limits,
     prepareChange,
     openPersons: (row) => openPersons(persons, row),
@@ -129,6 +133,7 @@ export async function composeService(parts: ServiceParts): Promise<Service> {
       await committer.drain();
       await credentials.close();
       await fetcher.close();
+      await foundation.vault?.vault.close();
       roads.limits.stop();
       await listeners.closeAdmin();
       stopMeasuring();

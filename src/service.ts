@@ -93,6 +93,8 @@ export async function openService(
       trustedProxies: settings.trustedProxies,
       clockSkewLimitMs: settings.clockSkewLimitMs,
       limits: settings.limits,
+      vault: settings.vault,
+      secretCacheSeconds: settings.upstream.credentialCacheSeconds,
       ...more,
     });
     const operations = createOperations({

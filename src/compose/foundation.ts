@@ -28,6 +28,7 @@ import { createUpstreamCredentials } from './credentials.ts';
 import { hooksOf } from './instruments.ts';
 import type { ServiceParts } from './parts.ts';
 import { createSecretStores } from './secrets.ts';
+import { openVault } from './vault.ts';
 
 export type Foundation = Awaited<ReturnType<typeof openFoundation>>;
 
@@ -65,12 +66,17 @@ export async function openFoundation(parts: ServiceParts, telemetry: Telemetry) 
   const keys = await openKeys({ database, envelope, clock, logger, times: parts.keyTimes, recordOf: changeRecord });
   objects.feed.followKeys(() => keys.ring.reload());
   const fetcher = createFetcher({ clock, logger, tracing: telemetry.tracing, onFetch: hooks.onFetch });
-  const secrets = createSecretStores(embeddedSecrets);
+  const opened =
+    parts.vault === undefined
+      ? undefined
+      : openVault({ ...parts, settings: parts.vault, clock, ring: keys.ring, onAnswer: hooks.onVaultAnswer });
+  const secrets = createSecretStores(embeddedSecrets, opened?.vault);
   const { credentials, leaseSweeper } = createUpstreamCredentials({
     ourIssuer: parts.issuer,
     database,
     stores: secrets,
     fetcher,
+    vaultUserOf: opened?.userOf,
     clock,
     logger,
     cacheSeconds: parts.secretCacheSeconds,
@@ -94,6 +100,8 @@ export async function openFoundation(parts: ServiceParts, telemetry: Telemetry) 
     /** What the operations on embedded secrets change; everybody else reads through `secrets`. */
     embeddedSecrets,
     secrets,
+    /** For its state; what is read goes through `secrets`. */
+    vault: opened,
     credentials,
     leaseSweeper,
     persons,

@@ -43,6 +43,7 @@ export function createFront(
     readState: () => objects.feed.current(),
     measureSkew: () => measureClockSkew(database, clock),
     countMissingKeys: () => Promise.resolve(slotsOf().filter((slot) => !ring.has(slot)).length),
+    vault: foundation.vault?.vault,
     clockSkewLimitMs: parts.clockSkewLimitMs ?? CLOCK_SKEW_LIMIT_MS,
     logger,
   });
@@ -81,6 +82,7 @@ export function createFront(
     nowMs: () => clock.nowMs(),
     clockSkewMs: () => heartbeat.clockSkewMs(),
     failingChecks: () => readiness.failing(),
+    vault: () => foundation.vault?.vault.state(),
     certificateExpiries: listeners.certificateExpiries,
     jobs: () => housekeeping.numbers(),
     leases: () => foundation.leaseSweeper.numbers(),

@@ -6,6 +6,8 @@ import type { Telemetry } from '../core/telemetry.ts';
 import type { SigningKeyRow } from '../store/signing-keys.ts';
 import type { JobNumbers } from '../status/housekeeping-jobs.ts';
 import type { CheckName, FailingCheck } from '../status/readiness.ts';
+import { BREAKER_STATES } from '../secrets/vault/breaker.ts';
+import type { VaultState } from '../secrets/vault/vault.ts';
 import type { PoolSizes } from '../store/database.ts';
 import type { FailureKind } from '../store/observed.ts';
 import type { LeaseSweepNumbers } from '../upstream/lease-sweeper.ts';
@@ -35,6 +37,9 @@ export function hooksOf({ metrics, tracing }: Telemetry) {
       inForce = new Map([['token', tokens]]);
       for (const { kind } of predicates) inForce.set(kind, (inForce.get(kind) ?? 0) + 1);
     },
+    onVaultAnswer: (outcome: string, durationMs: number) => {
+      metrics.observe('vaultDuration', { outcome }, durationMs / 1000);
+    },
     onPhase: (phase: string, durationMs: number) => {
       metrics.observe('tokenPhaseDuration', { phase }, durationMs / 1000);
     },
@@ -61,6 +66,8 @@ export interface Readings {
   /** Clock of the database minus our own. */
   clockSkewMs(): number | undefined;
   failingChecks(): readonly FailingCheck[];
+  /** `undefined` = there is no Vault. */
+  vault(): VaultState | undefined;
   certificateExpiries(): Readonly<Partial<Record<'public' | 'admin', number>>>;
   jobs(): readonly JobNumbers[];
   leases(): LeaseSweepNumbers;
@@ -97,6 +104,7 @@ export function readGauges({ metrics }: Telemetry, readings: Readings): void {
     Object.entries(readings.certificateExpiries()).map(([listener, value]) => ({ labels: { listener }, value })),
   );
   readKeys(metrics, readings);
+  readVault(metrics, readings);
   readJobs(metrics, readings);
   readLeases(metrics, readings);
 }
@@ -120,6 +128,19 @@ function readKeys(metrics: Telemetry['metrics'], readings: Readings): void {
         value: readings.rotateAfterSeconds - ageSeconds(activatedAtMs ?? createdAtMs),
       })),
   );
+}
+
+function readVault(metrics: Telemetry['metrics'], readings: Readings): void {
+  metrics.read('vaultLoginAge', () => {
+    const since = readings.vault()?.loggedInSinceMs;
+    return since === undefined ? [] : [{ labels: {}, value: (performance.now() - since) / 1000 }];
+  });
+  metrics.read('vaultBreaker', () => {
+    const now = readings.vault()?.breaker;
+    return now === undefined
+      ? []
+      : BREAKER_STATES.map((state) => ({ labels: { state }, value: state === now ? 1 : 0 }));
+  });
 }
 
 function readJobs(metrics: Telemetry['metrics'], readings: Readings): void {

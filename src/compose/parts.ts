@@ -9,6 +9,7 @@ import type { Phase } from '../exchange/phases.ts';
 import type { KeyTimes } from '../keys/due.ts';
 import type { LimitSettings } from '../limits/bounds.ts';
 import type { Resolve } from '../net/guard.ts';
+import type { VaultSettings } from '../secrets/vault/settings.ts';
 import type { Database } from '../store/database.ts';
 import type { Credentials } from '../upstream/credential.ts';
 
@@ -47,4 +48,6 @@ export interface ServiceParts {
   readonly trustedProxies?: readonly string[];
   /** Beyond it this node is not ready; default 2000. */
   readonly clockSkewLimitMs?: number;
+  /** Default: there is no Vault. */
+  readonly vault?: VaultSettings | undefined;
 }

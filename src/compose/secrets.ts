@@ -3,6 +3,6 @@ import { createEmbeddedStore } from '../secrets/embedded/embedded-store.ts';
 import type { SecretStores } from '../secrets/secret-store.ts';
 import type { EmbeddedSecrets } from '../store/secrets.ts';
 
-export function createSecretStores(embedded: EmbeddedSecrets): SecretStores {
-  return { vault: undefined, embedded: createEmbeddedStore(embedded) };
+export function createSecretStores(embedded: EmbeddedSecrets, vault: SecretStores['vault']): SecretStores {
+  return { vault, embedded: createEmbeddedStore(embedded) };
 }

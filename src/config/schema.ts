@@ -13,6 +13,8 @@ import { keysSection } from './sections/keys.ts';
 import { limitsSection } from './sections/limits.ts';
 import { listenSection, trustedProxiesSetting } from './sections/listen.ts';
 import { logLevelSetting, nodeNameSetting } from './sections/node.ts';
+import { upstreamSection } from './sections/upstream.ts';
+import { vaultSection } from './sections/vault.ts';
 
 export const settingsSchema = z.strictObject({
   issuer: issuerSetting.optional(),
@@ -28,6 +30,8 @@ export const settingsSchema = z.strictObject({
   keys: keysSection.prefault({}),
   housekeeping: housekeepingSection.prefault({}),
   limits: limitsSection.prefault({}),
+  vault: vaultSection,
+  upstream: upstreamSection.prefault({}),
   log_level: logLevelSetting,
   node_name: nodeNameSetting,
 });
@@ -38,6 +42,8 @@ export const SECRET_SETTINGS: readonly string[] = [
   'database.url',
   'key_encryption_key',
   'previous_key_encryption_keys',
+  'vault.login.token',
+  'vault.login.secret_id',
 ];
 
 /** The environment variable of each setting that has one; the environment wins over the file. */
@@ -61,6 +67,13 @@ export const ENVIRONMENT_SETTINGS = {
   CAMBIST_LIMITS_REQUESTS_UNDER_WAY_MAX: 'limits.requests_under_way_max',
   CAMBIST_LIMITS_EGRESS_CALLS_MAX: 'limits.egress_calls_max',
   CAMBIST_LIMITS_EGRESS_CALLS_PER_CLIENT_MAX: 'limits.egress_calls_per_client_max',
+  CAMBIST_UPSTREAM_CREDENTIAL_CACHE_SECONDS: 'upstream.credential_cache_seconds',
+  // The names that Vault's own tools use.
+  VAULT_ADDR: 'vault.address',
+  VAULT_NAMESPACE: 'vault.namespace',
+  VAULT_CACERT: 'vault.ca_file',
+  VAULT_TOKEN: 'vault.login.token',
+  CAMBIST_VAULT_SECRET_ID: 'vault.login.secret_id',
   CAMBIST_LOG_LEVEL: 'log_level',
   CAMBIST_DATA_DIR: 'data_dir',
   CAMBIST_NODE_NAME: 'node_name',

@@ -117,26 +117,38 @@ function readText(path: string): { text: string } | { failure: string } {
   }
 }
 
+/** Secrets that never stand in the file, and the variable that can give each. */
+const NEVER_PLAIN: Readonly<Record<string, string>> = {
+  key_encryption_key: 'CAMBIST_KEY_ENCRYPTION_KEY',
+  previous_key_encryption_keys: 'CAMBIST_PREVIOUS_KEY_ENCRYPTION_KEYS',
+  'vault.login.token': 'VAULT_TOKEN',
+  'vault.login.secret_id': 'CAMBIST_VAULT_SECRET_ID',
+};
+
 /** A key that stands in the file itself ends up in version control. */
 function plainTextKeys(document: ConfigDocument): ConfigFault[] {
-  const previous = valueAt(document.value, ['previous_key_encryption_keys']);
-  const places: PathStep[][] = Array.isArray(previous)
-    ? previous.map((_, index) => ['previous_key_encryption_keys', index])
-    : [];
-  return [['key_encryption_key'], ...places].flatMap((place) => {
-    const raw = valueAt(document.value, place);
-    const elsewhere = typeof raw === 'string' && /^(file:.+|\$\{[A-Za-z_][A-Za-z0-9_]*\})$/.test(raw);
-    if (raw === undefined || raw === null || elsewhere) return [];
-    return [
-      {
-        file: document.file,
-        position: document.positionOf(place),
-        path: formatPath(place),
-        message: 'must not stand in the file in plain text',
-        fix: 'keep it in a file of its own and write file:PATH, or write ${CAMBIST_KEY_ENCRYPTION_KEY}; replace this one',
-      },
-    ];
+  return Object.entries(NEVER_PLAIN).flatMap(([setting, variable]) => {
+    const steps = setting.split('.');
+    const value = valueAt(document.value, steps);
+    const places: PathStep[][] = Array.isArray(value) ? value.map((_, index) => [...steps, index]) : [steps];
+    return places.flatMap((place) => plainTextKey(document, place, variable));
   });
+}
+
+function plainTextKey(document: ConfigDocument, place: PathStep[], variable: string): ConfigFault[] {
+  const raw = valueAt(document.value, place);
+  const elsewhere = typeof raw === 'string' && /^(file:.+|\$\{[A-Za-z_][A-Za-z0-9_]*\})$/.test(raw);
+  if (raw === undefined || raw === null || elsewhere) return [];
+  const fix = `keep it in a file of its own and write file:PATH, or write \${${variable}}; replace this one`;
+  return [
+    {
+      file: document.file,
+      position: document.positionOf(place),
+      path: formatPath(place),
+      message: 'must not stand in the file in plain text',
+      fix,
+    },
+  ];
 }
 
 /** Puts the content of `file:PATH` in place of it, in lists for each of their entries. */

@@ -13,6 +13,9 @@ import { settleListeners } from './listeners.ts';
 import type { ListenersSettings } from './listeners.ts';
 import { KEY_RECIPE, decodeKey } from './sections/encryption.ts';
 import { isLoopbackHost } from './sections/listen.ts';
+import type { Environment } from './interpolate.ts';
+import type { VaultSettings } from '../secrets/vault/settings.ts';
+import { settleVault } from './vault.ts';
 
 /** A database that several nodes may share. */
 export interface PostgresSettings {
@@ -55,6 +58,12 @@ export interface Settings extends ListenersSettings {
     readonly auditRetentionDays: number | undefined;
   };
   readonly limits: LimitSettings;
+  /** `undefined` = there is no Vault. */
+  readonly vault: VaultSettings | undefined;
+  readonly upstream: {
+    /** How long a secret is injected before it is read again. */
+    readonly credentialCacheSeconds: number;
+  };
   readonly logLevel: SettingsFile['log_level'];
   readonly nodeName: string;
   /** Why objects marked `demo` may not exist here, in words; undefined where they may. */
@@ -67,6 +76,7 @@ interface Surroundings {
   readonly fileFolder: string;
   readonly cwd: string;
   readonly hostName: string;
+  readonly environment: Environment;
 }
 
 /** Settings, or the faults that show only when several of them are looked at together. */
@@ -112,6 +122,7 @@ export function settle(
       'lower it, or raise keys.rotate_after_seconds',
       String(file.keys.publish_ahead_seconds),
     );
+  const vault = settleVault(file.vault, { ...around, overrides }, fault);
   if (faults.length > 0 || issuer === undefined || typeof key === 'string') return faults;
 
   return {
@@ -134,6 +145,8 @@ export function settle(
       auditRetentionDays: file.housekeeping.audit_retention_days,
     },
     limits: limitsOf(file),
+    vault,
+    upstream: { credentialCacheSeconds: file.upstream.credential_cache_seconds },
     logLevel: file.log_level,
     nodeName: file.node_name ?? around.hostName,
     demoRefusedBecause: shared

@@ -21,6 +21,9 @@ export const ASSERTION_TYPE_JWT_SPIFFE = 'urn:ietf:params:oauth:client-assertion
 /** JOSE `typ` of an access token (RFC 9068 §2.1). */
 export const TYP_ACCESS_TOKEN = 'at+jwt';
 
+/** Our own: what Cambist shows to Vault's JWT method. No endpoint of ours takes it. */
+export const TYP_VAULT_ASSERTION = 'cambist-vault+jwt';
+
 /** Signature algorithms that may appear in an allow-list. `none` and the HMAC family are not among them. */
 export const SIGNATURE_ALGORITHMS = [
   'ES256',

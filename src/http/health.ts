@@ -1,6 +1,7 @@
 /**
  * `/healthz` and `/readyz`. Alive = the event loop answers: a database that is down must not make an orchestrator restart
  * every node. Ready = this node can do its work now; everybody may read which checks fail, the admin listener says why.
+ * Degraded = ready, but something that all nodes share does not work: it must not take every node out of service.
  */
 import type { RequestHandler, Response } from 'express';
 import type { Readiness } from '../status/readiness.ts';
@@ -11,7 +12,8 @@ export function healthRoutes(readiness: Readiness, { withReasons }: { readonly w
   const ready: RequestHandler = (_, response) => {
     const failing = readiness.failing();
     if (failing.length === 0) {
-      send(response, 200, { status: 'ready' });
+      const degraded = readiness.degraded().map(({ name, reason }) => ({ name, ...(withReasons ? { reason } : {}) }));
+      send(response, 200, { status: 'ready', ...(degraded.length > 0 ? { degraded } : {}) });
       return;
     }
     const checks = failing.map(({ name, reason }) => ({ name, ok: false, ...(withReasons ? { reason } : {}) }));

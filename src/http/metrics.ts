@@ -163,7 +163,7 @@ function grantOf(form: Form): string {
   return grant === undefined ? 'none' : (GRANT_LABELS.get(grant) ?? 'other');
 }
 
-/** `Unavailable` names a dependency in words; the first of them say which kind it is. */
+/** `Unavailable` names a dependency in words; the first of them say which kind it is, others are their own label. */
 export function failureOf(error: unknown): Told {
   if (!(error instanceof Unavailable)) return { outcome: 'failed', reason: 'bug' };
   const { dependency } = error;

@@ -11,6 +11,8 @@ import type { Readiness } from './readiness.ts';
 
 const BEAT_MS = 1_000;
 const CLOCK_EVERY_MS = 10_000;
+const VAULT_EVERY_MS = 10_000;
+const TROUBLED_VAULT_EVERY_MS = 2_000;
 /** Longer than a beat that waited behind a slow statement, shorter than the time-out of one that hangs. */
 const SILENCE_LIMIT_MS = 4_000;
 
@@ -21,6 +23,8 @@ export interface HeartbeatParts {
   /** How many kinds of signing key have none that signs now. */
   countMissingKeys(): Promise<number>;
   readonly clockSkewLimitMs: number;
+  /** `undefined` = there is no Vault. Without it a node is ready, or a Vault that is down would take every node along. */
+  readonly vault?: { probe(): Promise<void>; state(): { readonly trouble: string | undefined } } | undefined;
   readonly logger: Logger;
 }
 
@@ -42,14 +46,19 @@ export function createHeartbeat(parts: HeartbeatParts): Heartbeat {
   let timer: NodeJS.Timeout | undefined;
   let beating = false;
   let said = '';
+  let saidDegraded = '';
+  let probedMs: number | undefined;
 
   // Not the wall clock: a step of it must neither hide a silence nor make one up.
   const nowMs = () => performance.now();
-  const readiness = createReadiness({
-    database: heardWithin(SILENCE_LIMIT_MS, () => heardMs, nowMs),
-    clock: skewWithin(parts.clockSkewLimitMs, () => skew),
-    keys: nothingMissing(() => missingKeys),
-  });
+  const readiness = createReadiness(
+    {
+      database: heardWithin(SILENCE_LIMIT_MS, () => heardMs, nowMs),
+      clock: skewWithin(parts.clockSkewLimitMs, () => skew),
+      keys: nothingMissing(() => missingKeys),
+    },
+    { vault: () => parts.vault?.state().trouble },
+  );
 
   async function beat(): Promise<void> {
     if (beating) return;
@@ -69,8 +78,24 @@ export function createHeartbeat(parts: HeartbeatParts): Heartbeat {
     }
   }
 
+  /** Apart from the beat: a Vault that hangs must not look like a database that does. */
+  async function probeVault(): Promise<void> {
+    if (parts.vault === undefined) return;
+    const everyMs = parts.vault.state().trouble === undefined ? VAULT_EVERY_MS : TROUBLED_VAULT_EVERY_MS;
+    if (probedMs !== undefined && nowMs() - probedMs < everyMs) return;
+    probedMs = nowMs();
+    await parts.vault.probe();
+  }
+
   /** A line when the answer of the checks changes, not one per second. */
   function sayChange(): void {
+    const degraded = readiness.degraded();
+    const degradedNames = degraded.map(({ name, reason }) => `${name} ${reason}`).join(' ');
+    if (degradedNames !== saidDegraded) {
+      saidDegraded = degradedNames;
+      if (degraded.length === 0) parts.logger.info('nothing is degraded any more');
+      else parts.logger.warn({ degraded }, 'ready, but degraded');
+    }
     const checks = readiness.failing();
     const names = checks.map(({ name }) => name).join(' ');
     if (names === said) return;
@@ -83,12 +108,14 @@ export function createHeartbeat(parts: HeartbeatParts): Heartbeat {
     readiness,
     clockSkewMs: () => skew?.skewMs,
     start: () => {
+      void probeVault();
       started ??= beat().then(() => {
         sayChange();
         timer = setInterval(() => {
           // Before, because a beat may hang; after, because it may end the silence.
           sayChange();
           void beat().then(sayChange);
+          void probeVault();
         }, BEAT_MS);
         timer.unref();
       });

@@ -15,14 +15,25 @@ export interface FailingCheck {
 export interface Readiness {
   /** The checks that fail now; none = ready. */
   failing(): readonly FailingCheck[];
+  /** What does not work while the node is ready all the same. */
+  degraded(): readonly Degradation[];
   /** From here on the node says that it is not ready, whatever the checks say. */
   drain(): void;
+}
+
+/** What does not stop this node: it does the rest of its work, and every other node has the same trouble. */
+export interface Degradation {
+  readonly name: 'vault';
+  readonly reason: string;
 }
 
 /** Why a check fails, or `undefined` when it does not. */
 export type Check = () => string | undefined;
 
-export function createReadiness(checks: Readonly<Record<Exclude<CheckName, 'draining'>, Check>>): Readiness {
+export function createReadiness(
+  checks: Readonly<Record<Exclude<CheckName, 'draining'>, Check>>,
+  { vault = () => undefined }: Readonly<Partial<Record<Degradation['name'], Check>>> = {},
+): Readiness {
   let draining = false;
   return {
     failing: () => {
@@ -32,6 +43,10 @@ export function createReadiness(checks: Readonly<Record<Exclude<CheckName, 'drai
         if (reason !== undefined) failing.push({ name, reason });
       }
       return failing;
+    },
+    degraded: () => {
+      const reason = vault();
+      return reason === undefined ? [] : [{ name: 'vault', reason }];
     },
     drain: () => {
       draining = true;

@@ -52,6 +52,7 @@ export interface StartOptions {
     readonly telemetry?: NonNullable<ServiceParts['telemetry']>;
     readonly credentials?: NonNullable<ServiceParts['credentials']>;
     readonly resolve?: NonNullable<ServiceParts['resolve']>;
+    readonly vault?: ServiceParts['vault'];
   };
 }
 
@@ -104,6 +105,7 @@ export async function startCambist(options: StartOptions): Promise<TestCambist> 
     ...(settings.keyTimes === undefined ? {} : { keyTimes: settings.keyTimes }),
     ...(settings.clock === undefined ? {} : { clock: settings.clock }),
     ...(settings.observe === undefined ? {} : { observe: settings.observe }),
+    vault: settings.vault,
     ...(settings.telemetry === undefined ? {} : { telemetry: settings.telemetry }),
     ...(settings.credentials === undefined ? {} : { credentials: settings.credentials }),
     ...(settings.resolve === undefined ? {} : { resolve: settings.resolve }),

@@ -46,6 +46,12 @@ const KINDS_OF_FETCH = [
   ...['address_refused', 'scheme_refused', 'redirect', 'status', 'encoding', 'too_large', 'timeout', 'not_json'],
   ...['connect', 'tls', 'local_file', 'closed'],
 ];
+/** Answers of Vault, then why there was none (`secrets/vault/fault.ts`). */
+const VAULT_OUTCOMES = [
+  ...['done', 'absent', 'forbidden', 'refused'],
+  ...['unreachable', 'tls', 'timeout', 'redirect', 'too_large', 'not_json', 'sealed', 'uninitialized'],
+  ...['no_active_node', 'rate_limited', 'upgrading', 'failing', 'odd_answer', 'resting', 'login_refused', 'closed'],
+];
 const KEY_LABELS = {
   purpose: ['access-token', 'revocation-document', 'audit-checkpoint'],
   algorithm: ['ES256', 'RS256', 'EdDSA', 'Ed25519'],
@@ -184,6 +190,25 @@ export const CATALOGUE = {
     help: 'What one fetch from a remote server took',
     labels: { outcome: ['done', 'failed'] },
     buckets: REQUEST_SECONDS,
+  },
+  vaultDuration: {
+    type: 'histogram',
+    name: 'cambist_vault_duration_seconds',
+    help: 'What one question to Vault took, by its answer or by why there was none',
+    labels: { outcome: VAULT_OUTCOMES },
+    buckets: REQUEST_SECONDS,
+  },
+  vaultLoginAge: {
+    type: 'gauge',
+    name: 'cambist_vault_login_age_seconds',
+    help: 'How long ago this node logged in to Vault; no series while it is not logged in',
+    labels: {},
+  },
+  vaultBreaker: {
+    type: 'gauge',
+    name: 'cambist_vault_breaker',
+    help: '1 for the state of what leaves a failing Vault alone, else 0',
+    labels: { state: ['closed', 'open', 'half_open'] },
   },
   databaseConnections: {
     type: 'gauge',

@@ -7,7 +7,8 @@ const FAILURES_MAX = 5;
 const REST_MIN_MS = 1_000;
 const REST_MAX_MS = 30_000;
 
-export type BreakerState = 'closed' | 'open' | 'half_open';
+export const BREAKER_STATES = ['closed', 'open', 'half_open'] as const;
+export type BreakerState = (typeof BREAKER_STATES)[number];
 
 export interface Breaker {
   /** May something be asked now? In the half-open state only the first who asks may. */

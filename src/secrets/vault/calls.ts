@@ -16,6 +16,8 @@ export interface VaultCall {
   /** `undefined` for logins and what needs none. */
   readonly token: string | undefined;
   readonly timeoutMs: number;
+  /** For what only the root namespace answers. */
+  readonly rootNamespace?: true;
 }
 
 export interface VaultCalls {
@@ -44,7 +46,7 @@ export function createVaultCalls({ address, namespace, caFile }: VaultEndpoint):
   Object.assign(client, { token: '', namespace: '', pathPrefix: '' });
 
   return {
-    async call({ method, path, body, token, timeoutMs }) {
+    async call({ method, path, body, token, timeoutMs, rootNamespace }) {
       return (await client.request({
         method,
         path: `/${encodedPath(path)}`,
@@ -52,7 +54,7 @@ export function createVaultCalls({ address, namespace, caFile }: VaultEndpoint):
           // An agent or proxy of Vault may insist on it: a browser cannot send it to another origin.
           'X-Vault-Request': 'true',
           ...(token === undefined ? {} : { 'X-Vault-Token': token }),
-          ...(namespace === undefined ? {} : { 'X-Vault-Namespace': namespace }),
+          ...(namespace === undefined || rootNamespace === true ? {} : { 'X-Vault-Namespace': namespace }),
         },
         ...(body === undefined ? {} : { json: body }),
         timeoutMs,

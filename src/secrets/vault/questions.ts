@@ -97,6 +97,8 @@ function passes(code: VaultFaultCode): boolean {
 
 /** Why an answer says nothing about the question; `undefined` where it does. */
 function faultOf({ status, body, retryAfterSeconds }: VaultAnswer): VaultUnavailable | undefined {
+  // Of sys/seal-status, which is answered all the same.
+  if (status === 200 && body?.['sealed'] === true) return new VaultUnavailable('sealed');
   if (status === 200 || status === 202 || status === 204 || status === 403 || status === 404) return undefined;
   const said = saidBy(body);
   // A mount on its way from KV v1 to v2, after a restart or a failover: never "missing" (its 400 is not about the path).

@@ -6,6 +6,7 @@
 import { stat } from 'node:fs/promises';
 import type { Logger } from '../../core/log.ts';
 import { VaultUnavailable } from './fault.ts';
+import type { VaultFaultCode } from './fault.ts';
 import { isAlive, renewToken } from './login.ts';
 import type { LoggedIn } from './login.ts';
 import type { Questions, VaultQuestion } from './questions.ts';
@@ -34,6 +35,8 @@ export interface VaultSession {
   ready(): Promise<LoggedIn>;
   /** `undefined` = not logged in. */
   current(): LoggedIn | undefined;
+  /** Why the last login failed; `undefined` where it did not. */
+  lastFault(): VaultFaultCode | undefined;
   close(): void;
 }
 
@@ -52,6 +55,7 @@ export function createSession(parts: {
   let lastForcedMs = -Infinity;
   let watched: { atMs: number; mark: string | undefined } = { atMs: -Infinity, mark: undefined };
   let closed = false;
+  let lastFault: VaultFaultCode | undefined;
 
   const leftMs = ({ endsAtMs }: LoggedIn) => endsAtMs - performance.now();
 
@@ -61,10 +65,14 @@ export function createSession(parts: {
       try {
         const mark = await markOf(watchedFile);
         const next = await login();
+        lastFault = undefined;
         watched = { atMs: performance.now(), mark };
         adopt(next);
         logger.info({ lifetimeSeconds: secondsOf(next), renewable: next.renewable }, 'logged in to vault');
         return next;
+      } catch (error) {
+        if (error instanceof VaultUnavailable) lastFault = error.code;
+        throw error;
       } finally {
         loggingIn = undefined;
       }
@@ -141,6 +149,7 @@ export function createSession(parts: {
 
   return {
     ready,
+    lastFault: () => lastFault,
     current: () => (current !== undefined && leftMs(current) > 0 ? current : undefined),
     async ask(question) {
       const { token } = await ready();

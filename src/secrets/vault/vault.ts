@@ -6,7 +6,7 @@ import type { Logger } from '../../core/log.ts';
 import type { LeaseBroker, SecretLookup, SecretStore, VaultUser } from '../secret-store.ts';
 import type { BreakerState } from './breaker.ts';
 import { createVaultCalls, isPlainPath } from './calls.ts';
-import { VAULT_FAULTS } from './fault.ts';
+import { VAULT_FAULTS, VaultUnavailable } from './fault.ts';
 import { readLookup } from './key-value.ts';
 import { createLeaseBroker } from './leases.ts';
 import { createLogin } from './login.ts';
@@ -29,6 +29,8 @@ export interface Vault extends SecretStore, LeaseBroker {
   /** Logs in if nobody is; throws VaultUnavailable, with what an operator can do about it. */
   logIn(): Promise<void>;
   state(): VaultState;
+  /** Finds out whether Vault is there and lets us in, for `state`. Never throws. */
+  probe(): Promise<void>;
   /** Ends connections and timers; revokes nothing. */
   close(): Promise<void>;
 }
@@ -79,12 +81,27 @@ export function createVault({ settings, logger, mint, onAnswer = () => undefined
       await session.ready();
     },
     state() {
-      const fault = questions.lastFault();
+      const fault = questions.lastFault() ?? session.lastFault();
       return {
         trouble: fault === undefined ? undefined : VAULT_FAULTS[fault],
         breaker: questions.breaker(),
         loggedInSinceMs: session.current()?.sinceMs,
       };
+    },
+    async probe() {
+      try {
+        // Asked of the root namespace: it is answered whoever asks, also while it is sealed.
+        await questions.ask({
+          method: 'GET',
+          path: 'sys/seal-status',
+          token: undefined,
+          rootNamespace: true,
+          repeat: 'safe',
+        });
+        await session.ready();
+      } catch (error) {
+        if (!(error instanceof VaultUnavailable)) logger.error({ err: error }, 'vault could not be looked at');
+      }
     },
     async close() {
       session.close();

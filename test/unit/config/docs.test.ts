@@ -33,13 +33,25 @@ test('the settings in docs/configuration.md can be run', () => {
   });
 });
 
+test('the vault of docs/configuration.md can be added to them', () => {
+  const [settings = '', vault = ''] = blocks('yaml');
+  const document = readDocument(settings + vault, 'cambist.yaml');
+  if (Array.isArray(document)) throw new Error(document.map(formatFault).join('\n'));
+  const key = Buffer.from(Array.from({ length: 32 }, (_, index) => index)).toString('hex');
+  const readSecret = (path: string) => ({ text: path.endsWith('kek') ? key : 'postgres://u:p@db/cambist' });
+  const around = { environment: {}, fileFolder: '/etc/cambist', cwd: '/', hostName: 'n', readSecret };
+  expect(parseSettings({ document, ...around })).toMatchObject({
+    vault: { caFile: '/etc/cambist/vault-ca.pem', login: { method: 'kubernetes', role: 'cambist' } },
+  });
+});
+
 test('the objects in docs/configuration.md can be applied, and have the fault that it shows when they are misspelt', async () => {
   const options = { ownIssuer: 'https://sts.example.com', demoRefusedBecause: undefined };
   const faults = async (text: string) => {
     const checked = await checkFiles([{ file: 'objects.yaml', text }], options);
     return Array.isArray(checked) ? checked.map(formatFault) : [];
   };
-  const text = blocks('yaml')[1]!;
+  const text = blocks('yaml').find((block) => block.includes('served_by:'))!;
   expect(await faults(text)).toEqual([]);
   const misspelt = text.replace('served_by: [notes-server]', 'served_by: [notes-sever]');
   expect(await faults(misspelt)).toEqual([blocks('text')[1]!.trim()]);

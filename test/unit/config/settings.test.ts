@@ -70,6 +70,8 @@ describe('defaults', () => {
         egressCallsMax: 1000,
         egressCallsPerClientMax: 200,
       },
+      vault: undefined,
+      upstream: { credentialCacheSeconds: 5 },
       logLevel: 'info',
       nodeName: 'node-7',
       demoRefusedBecause: undefined,

@@ -1,0 +1,164 @@
+/** Leases of a real Vault over a real PostgreSQL: each under a holder, and over when the holder is. */
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { startPostgres, withPostgres } from '../support/databases.ts';
+import type { PostgresCluster } from '../support/databases.ts';
+import { withClient } from '../support/postgres-cluster.ts';
+import { openAdapter } from '../support/vault-adapter.ts';
+import { withVault } from '../support/vault.ts';
+import type { TestVault } from '../support/vault.ts';
+
+const POLICY = `
+path "database/creds/readonly" { capabilities = ["read"] }
+path "secret/data/*" { capabilities = ["read"] }
+path "auth/token/create" { capabilities = ["update"] }
+path "auth/token/create/cambist-lease" { capabilities = ["update"] }
+path "auth/token/revoke-accessor" { capabilities = ["update"] }`;
+
+withPostgres('Vault and PostgreSQL', () => {
+  withVault('leases', (start) => {
+    let vault: TestVault;
+    let postgres: PostgresCluster;
+
+    beforeAll(async () => {
+      [vault, postgres] = await Promise.all([start(), startPostgres()]);
+      const server = new URL(postgres.url);
+      await vault.root('PUT', 'sys/policies/acl/cambist', { policy: POLICY });
+      await vault.root('POST', 'sys/mounts/database', { type: 'database' });
+      await vault.root('POST', 'database/config/app', {
+        plugin_name: 'postgresql-database-plugin',
+        allowed_roles: '*',
+        connection_url: `postgresql://{{username}}:{{password}}@${server.host}/postgres?sslmode=disable`,
+        username: server.username,
+        password: server.password,
+      });
+      await vault.root('POST', 'database/roles/readonly', {
+        db_name: 'app',
+        creation_statements: [`CREATE ROLE "{{name}}" LOGIN PASSWORD '{{password}}' VALID UNTIL '{{expiration}}'`],
+        default_ttl: '10m',
+        max_ttl: '1h',
+      });
+    });
+    afterAll(async () => {
+      await vault.stop();
+      await postgres.stop();
+    });
+
+    async function login(options: { ttl?: string } = {}) {
+      const { auth } = (await vault.root('POST', 'auth/token/create', {
+        policies: ['cambist'],
+        ttl: options.ttl ?? '1h',
+      })) as { auth: { client_token: string; accessor: string } };
+      return auth;
+    }
+    const canLogIn = async ({ username = '', password = '' }: Readonly<Record<string, string>>) => {
+      const url = new URL(postgres.url);
+      [url.username, url.password] = [username, password];
+      return withClient(url.toString(), (client) => client.query('SELECT 1')).then(
+        () => true,
+        () => false,
+      );
+    };
+    const open = (token: string, more = {}) => openAdapter(vault, { login: { method: 'token', token }, ...more });
+    const lookup = (accessor: string) => vault.root('POST', 'auth/token/lookup-accessor', { accessor });
+    async function leased(adapter: ReturnType<typeof open>, seconds = 300) {
+      const holder = await adapter.openHolder(seconds);
+      const made = await holder.lease('database/creds/readonly');
+      if ('missing' in made) throw new Error(`no lease: ${made.missing}`);
+      return { ...made.leased, accessor: holder.accessor };
+    }
+
+    test('a lease is a PostgreSQL role that logs in, and no longer once its holder is revoked by accessor', async () => {
+      const adapter = open((await login()).client_token);
+      const lease = await leased(adapter);
+      expect(lease.leaseId).toMatch(/^database\/creds\/readonly\//);
+      // No longer than its holder, whatever the role of the engine says.
+      expect(lease.durationSeconds).toBeLessThanOrEqual(300);
+      expect(lease.durationSeconds).toBeGreaterThan(290);
+      expect(await canLogIn(lease.fields)).toBe(true);
+      await adapter.revokeHolder(lease.accessor);
+      await expect.poll(() => canLogIn(lease.fields)).toBe(false);
+      // Again, and for one that never was: well, too.
+      await adapter.revokeHolder(lease.accessor);
+      await adapter.revokeHolder('aaaaaaaaaaaaaaaaaaaaaaaa');
+    });
+
+    test('a lease whose answer nobody got ends with its holder', async () => {
+      const adapter = open((await login()).client_token);
+      const holder = await adapter.openHolder(300);
+      await holder.lease('database/creds/readonly');
+      const { data } = (await vault.root('GET', 'sys/leases/lookup/database/creds/readonly?list=true')) as {
+        data: { keys: string[] };
+      };
+      expect(data.keys).toHaveLength(1);
+      await adapter.revokeHolder(holder.accessor);
+      await expect
+        .poll(
+          async () =>
+            (await vault.ask('GET', 'sys/leases/lookup/database/creds/readonly?list=true', { token: vault.rootToken }))
+              .status,
+        )
+        .toBe(404);
+    });
+
+    test('another node revokes by the accessor alone', async () => {
+      const lease = await leased(open((await login()).client_token));
+      await open((await login()).client_token).revokeHolder(lease.accessor);
+      await expect.poll(() => canLogIn(lease.fields)).toBe(false);
+    });
+
+    test('a holder ends by itself, at its explicit maximum', async () => {
+      const holder = await open((await login()).client_token).openHolder(60);
+      const { data } = (await lookup(holder.accessor)) as { data: Record<string, unknown> };
+      expect(data).toMatchObject({ explicit_max_ttl: 60, renewable: false, type: 'service' });
+    });
+
+    test('our own token stays ours when it makes another', async () => {
+      const outcomes: string[] = [];
+      const { client_token: token } = await login();
+      const adapter = openAdapter(vault, { login: { method: 'token', token } }, { onAnswer: (o) => outcomes.push(o) });
+      const first = await adapter.openHolder(60);
+      await adapter.revokeHolder(first.accessor);
+      // With the child's token in its place, this would be refused.
+      await adapter.openHolder(60);
+      expect(outcomes).toEqual(['done', 'done', 'done', 'done']);
+    });
+
+    test('stopping revokes nothing', async () => {
+      const adapter = open((await login()).client_token);
+      const lease = await leased(adapter);
+      await adapter.close();
+      expect(await canLogIn(lease.fields)).toBe(true);
+      expect(await lookup(lease.accessor)).toMatchObject({ data: {} });
+    });
+
+    test('a lease is never said to outlive the login that it hangs on', async () => {
+      const short = await leased(open((await login({ ttl: '60s' })).client_token), 600);
+      expect(short.durationSeconds).toBeLessThanOrEqual(60);
+    });
+
+    test('with a token role the holder is an orphan: it outlives our login', async () => {
+      await vault.root('POST', 'auth/token/roles/cambist-lease', { orphan: true, allowed_policies: ['cambist'] });
+      const parent = await login({ ttl: '60s' });
+      const lease = await leased(open(parent.client_token, { leaseTokenRole: 'cambist-lease' }), 600);
+      expect(lease.durationSeconds).toBeGreaterThan(590);
+      await vault.root('POST', 'auth/token/revoke-accessor', { accessor: parent.accessor });
+      expect(await canLogIn(lease.fields)).toBe(true);
+    });
+
+    test('what is no lease, is not there, or is not ours to read is told apart', async () => {
+      await vault.root('POST', 'secret/data/plain', { data: { a: 'b' } });
+      const holder = await open((await login()).client_token).openHolder(60);
+      await expect(holder.lease('secret/data/plain')).rejects.toThrow('is no lease');
+      expect(await holder.lease('database/creds/other')).toEqual({ missing: 'forbidden' });
+      const root = await open(vault.rootToken).openHolder(60);
+      expect(await root.lease('secret/data/nothing')).toEqual({ missing: 'absent' });
+    });
+
+    test('a policy that lets no token be made is a fault that names the path', async () => {
+      const { auth } = (await vault.root('POST', 'auth/token/create', { policies: ['default'] })) as {
+        auth: { client_token: string };
+      };
+      await expect(open(auth.client_token).openHolder(60)).rejects.toThrow('auth/token/create');
+    });
+  });
+});
