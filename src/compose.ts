@@ -128,7 +128,7 @@ export async function composeService(parts: ServiceParts): Promise<Service> {
     stop: async ({ graceMs = 0 } = {}) => {
       await listeners.closePublic(graceMs);
       await Promise.all([housekeeping.stop(), keys.schedule.stop(), leaseSweeper.stop()]);
-      await egress?.stop();
+      await egress.stop();
       await roads.noise.stop();
       await committer.drain();
       await credentials.close();

@@ -1,7 +1,4 @@
-/**
- * The way to upstreams: what judges a call, what it is forwarded over, what ends it. Without a source of credentials there
- * is none, and `/egress/` is no path of this node.
- */
+/** The way to upstreams: what judges a call, what it is forwarded over, what ends it. */
 import { createOpenCalls } from '../egress/open-calls.ts';
 import { createEgress } from '../egress/road.ts';
 import type { Telemetry } from '../core/telemetry.ts';
@@ -26,11 +23,10 @@ export function createComposedEgress(
   telemetry: Telemetry,
   foundation: Foundation,
   roads: Roads,
-): ComposedEgress | undefined {
-  const { issuer, nodeName, logger, credentials, limits = DEFAULT_LIMITS } = parts;
+): ComposedEgress {
+  const { issuer, nodeName, logger, limits = DEFAULT_LIMITS } = parts;
   const { clock, persons, committer, issued } = foundation;
   const { registry, ownTokens, findRevocation, noise } = roads;
-  if (credentials === undefined) return undefined;
   const openCalls = createOpenCalls({
     clock,
     callsMax: limits.egressCallsMax,
@@ -50,7 +46,7 @@ export function createComposedEgress(
     logger,
     ownTokens,
     findRevocation,
-    credentials,
+    credentials: parts.credentials ?? foundation.credentials,
     openCalls,
     noise,
     registry,

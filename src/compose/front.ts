@@ -33,7 +33,7 @@ export function createFront(
   telemetry: Telemetry,
   foundation: Foundation,
   roads: Roads,
-  egress: ComposedEgress | undefined,
+  egress: ComposedEgress,
   housekeeping: HousekeepingRunner,
 ) {
   const { issuer, logger } = parts;
@@ -72,7 +72,7 @@ export function createFront(
     metrics: () => Promise.resolve({ contentType: METRICS_CONTENT_TYPE, body: telemetry.metrics.render() }),
   });
   const stopping = () => readiness.failing().some(({ name }) => name === 'draining');
-  const below = egress === undefined ? [] : subtrees(egress.endpoint({ sourceOf, stopping }));
+  const below = subtrees(egress.endpoint({ sourceOf, stopping }));
   const listeners = createListeners({ public: publicRoutes, admin: ofOperators }, below, heartbeat, logger);
   readGauges(telemetry, {
     pool: () => database.pool(),

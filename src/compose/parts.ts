@@ -40,7 +40,7 @@ export interface ServiceParts {
   readonly telemetry?: Telemetry;
   /** Of this program, for metrics. */
   readonly version?: string;
-  /** Where the credentials of upstreams come from; without it nothing is forwarded. */
+  /** Where the credentials of upstreams come from; default the secret stores of the settings. */
   readonly credentials?: Credentials;
   /** How names of upstreams become addresses; default the system's resolver. */
   readonly resolve?: Resolve;

@@ -3,7 +3,8 @@
  * that it can be sent a second time.
  */
 import type { IncomingMessage } from 'node:http';
-import { Readable } from 'node:stream';
+import { Transform } from 'node:stream';
+import type { Readable } from 'node:stream';
 
 /** Longest body that can be sent again. */
 const REPEATED_MAX_BYTES = 65_536;
@@ -32,22 +33,26 @@ export function createCallBody(request: IncomingMessage, events: BodyEvents): Ca
   let bytes = 0;
   let complete = false;
 
-  async function* pieces(): AsyncGenerator<Buffer> {
-    // Not destroyed with the iterator: the answer still has to go out on its connection.
-    for await (const piece of request.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
-      bytes += piece.length;
-      if (bytes > events.bytesMax) {
-        events.onTooLarge();
-        throw new Error('the body is too large');
-      }
-      if (bytes > REPEATED_MAX_BYTES) kept = undefined;
-      kept?.push(piece);
-      events.onPiece();
-      yield piece;
-    }
-    complete = true;
-    events.onComplete();
-  }
+  const counter = () =>
+    new Transform({
+      transform(piece: Buffer, _, done) {
+        bytes += piece.length;
+        if (bytes > events.bytesMax) {
+          events.onTooLarge();
+          done(new Error('the body is too large'));
+          return;
+        }
+        if (bytes > REPEATED_MAX_BYTES) kept = undefined;
+        kept?.push(piece);
+        events.onPiece();
+        done(null, piece);
+      },
+      flush(done) {
+        complete = true;
+        events.onComplete();
+        done();
+      },
+    });
 
   let begun = false;
   return {
@@ -57,7 +62,14 @@ export function createCallBody(request: IncomingMessage, events: BodyEvents): Ca
         return Buffer.concat(kept ?? []);
       }
       begun = true;
-      return Readable.from(pieces(), { objectMode: false });
+      const body = counter();
+      // Whoever sends it hears of its errors first; an upload that breaks off must not look like one that ends.
+      body.on('error', () => undefined);
+      request.once('close', () => {
+        if (!request.complete) body.destroy(new Error('the caller hung up'));
+      });
+      // Not `pipeline`, which would end the connection on which the answer still has to go out.
+      return request.pipe(body);
     },
     repeatable: () => complete && kept !== undefined,
     bytes: () => bytes,

@@ -14,6 +14,8 @@ const PARSING = `${IN}parsing.test.ts`;
 const FETCHING = `${IN}fetching.test.ts`;
 const WIRE = `${IN}wire-errors.test.ts`;
 const LEAKS = `${IN}leaks.test.ts`;
+const EGRESS = `${IN}egress.test.ts`;
+const STREAMS = 'test/http/egress-streams.test.ts';
 const LIMITS = 'test/http/limits.test.ts';
 const THROTTLING = `${IN}throttling.test.ts`;
 const UPSTREAM_TOKENS = 'test/http/upstream-tokens.test.ts';
@@ -2071,5 +2073,93 @@ export const mutants = [
     replace: 'AND false)',
     tests: 'test/store/leases.test.ts',
     title: 'revoked: the token',
+  },
+  {
+    id: 'egress-opened-before-forwarded',
+    file: 'src/egress/road.ts',
+    find: 'await parts.commit({ marks: [], record });',
+    replace: 'void parts.commit({ marks: [], record }).catch(() => undefined);',
+    tests: EGRESS,
+    title: 'nothing is forwarded that is not recorded',
+  },
+  {
+    id: 'egress-callers',
+    file: 'src/egress/judge.ts',
+    find: "if (callerId === undefined || !upstream.spec.callers.includes(callerId)) return refuse('caller_not_listed');",
+    replace: '',
+    tests: EGRESS,
+    title: 'that an agent sent to the server',
+  },
+  {
+    id: 'egress-current-actor-alone',
+    file: 'src/egress/judge.ts',
+    find: 'const [actor] = own.chain;',
+    replace: 'const actor = own.chain.at(-1);',
+    tests: EGRESS,
+    title: 'whose earlier actor is a caller',
+  },
+  {
+    id: 'egress-audience',
+    file: 'src/egress/judge.ts',
+    find: 'if (own.audience.length !== 1 || own.audience[0] !== egressUri(parts.issuer, name))',
+    replace: 'if (own.audience.length === 0)',
+    tests: EGRESS,
+    title: 'for another upstream',
+  },
+  {
+    id: 'egress-authorization-of-the-caller',
+    file: 'src/http/egress-headers.ts',
+    find: 'value.includes(token);',
+    replace: 'false;',
+    tests: EGRESS,
+    title: 'of one connection',
+  },
+  {
+    id: 'egress-forwarded-headers',
+    file: 'src/http/egress-headers.ts',
+    find: "const NOT_FORWARDED_PREFIXES = ['proxy-', 'x-forwarded-', 'cambist-'];",
+    replace: 'const NOT_FORWARDED_PREFIXES = [];',
+    tests: EGRESS,
+    title: 'of one connection',
+  },
+  {
+    id: 'egress-paths-are-strict',
+    file: 'src/egress/judge.ts',
+    find: 'const rule = matchRequest(upstream.spec.requests, request);',
+    replace: 'const rule = upstream.spec.requests[0]!;',
+    tests: EGRESS,
+    title: 'reaches nothing',
+  },
+  {
+    id: 'egress-scopes-of-the-rule',
+    file: 'src/egress/judge.ts',
+    find: 'if (short !== undefined) return short;',
+    replace: '',
+    tests: EGRESS,
+    title: 'without the scope',
+  },
+  {
+    id: 'egress-cut-at-expiry',
+    file: 'src/egress/open-calls.ts',
+    find: "watched.cut('expired');",
+    replace: '',
+    tests: STREAMS,
+    title: 'comes when the token expires',
+  },
+  {
+    id: 'egress-cut-at-revocation',
+    file: 'src/egress/open-calls.ts',
+    find: "entry.watched.cut('revoked');",
+    replace: 'return true;',
+    tests: STREAMS,
+    title: 'when the token is revoked',
+  },
+  {
+    id: 'egress-connections-are-checked',
+    file: 'src/net/upstream-connections.ts',
+    find: 'checkedAddresses(url, internal, resolve, signal)',
+    replace: 'checkedAddresses(url, true, resolve, signal)',
+    tests: EGRESS,
+    title: 'is not connected to',
   },
 ];
