@@ -71,7 +71,7 @@ async function openStream(url: string, token: string): Promise<Stream> {
 function answerWithEvents(
   target: EgressBench,
   everyMs = 100,
-  onClose = () => undefined as void,
+  onClose: () => unknown = () => undefined,
 ): { send(text: string): void } {
   let write = (_: string): void => undefined;
   target.upstream.answer((_, response) => {
@@ -288,7 +288,7 @@ describe('the end of a stream', () => {
   });
 
   it('of a caller that hangs up is the end of it at the upstream, and recorded', async () => {
-    let gone = () => undefined as void;
+    let gone: () => unknown = () => undefined;
     const upstreamGone = new Promise<void>((resolve) => (gone = resolve));
     answerWithEvents(bench, 100, () => {
       gone();

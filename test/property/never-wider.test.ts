@@ -25,6 +25,9 @@ const CLIENT = 'authentication, before there is a request to decide: test/securi
 const LIMIT = 'counted, not decided: test/http/limits.test.ts, test/security/throttling.test.ts';
 const REVOKED = 'needs a revocation: test/security/revocation.test.ts';
 const UNCOMMITTED = 'needs a commit that failed after signing: test/security/stale-authority.test.ts';
+const UPSTREAM = 'the generated companies have no upstreams: test/http/upstream-tokens.test.ts';
+const CREDENTIAL = 'had after the decision: test/http/fetch.test.ts, test/http/egress.test.ts, test/unit/upstream';
+const EGRESS = 'a call, not an exchange: test/http/egress.test.ts, test/security/egress.test.ts';
 /** Reasons that the generated requests cannot have. All others have to be met at least once. */
 const NOT_GENERATED: Partial<Record<Reason, string>> = {
   method_not_allowed: PARSE,
@@ -57,6 +60,22 @@ const NOT_GENERATED: Partial<Record<Reason, string>> = {
   subject_token_revoked: REVOKED,
   actor_token_revoked: REVOKED,
   token_not_own: REVOKED,
+  target_not_upstream: UPSTREAM,
+  caller_not_listed: UPSTREAM,
+  credential_not_fetchable: CREDENTIAL,
+  credential_missing: CREDENTIAL,
+  credential_forbidden: CREDENTIAL,
+  credential_not_pinned: CREDENTIAL,
+  credential_refused: CREDENTIAL,
+  egress_token_missing: EGRESS,
+  egress_token_invalid: EGRESS,
+  egress_token_not_meant: EGRESS,
+  egress_token_revoked: EGRESS,
+  egress_path_refused: EGRESS,
+  egress_request_not_allowed: EGRESS,
+  egress_scope_missing: EGRESS,
+  egress_body_too_large: EGRESS,
+  egress_calls_exceeded: EGRESS,
   subject_name_taken: 'needs an issuer with verbatim subjects: test/security/subject-tokens.test.ts',
 };
 

@@ -6,6 +6,7 @@
 import { createServer, request as send } from 'node:http';
 import type { IncomingMessage, OutgoingHttpHeaders, Server, ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { connect } from 'node:net';
 import { randomUUID } from 'node:crypto';
 import { refuse } from '../../src/core/refusal.ts';
 import type { Refusal } from '../../src/core/refusal.ts';
@@ -300,6 +301,27 @@ export function callOver(url: string, { method = 'GET', token, headers = {}, bod
     });
     request.on('error', reject);
     request.end(body);
+  });
+}
+
+/** Writes these bytes to a connection and reads what comes back until it is closed, or for so long. */
+export function rawCall(port: number, bytes: string, forMs = 2_000): Promise<string> {
+  return new Promise((resolve) => {
+    const socket = connect(port, '127.0.0.1', () => socket.write(bytes));
+    let text = '';
+    const done = () => {
+      socket.destroy();
+      resolve(text);
+    };
+    const timer = setTimeout(done, forMs);
+    socket.on('data', (piece) => {
+      text += piece.toString('latin1');
+    });
+    socket.on('error', () => undefined);
+    socket.on('close', () => {
+      clearTimeout(timer);
+      resolve(text);
+    });
   });
 }
 
