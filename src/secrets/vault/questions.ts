@@ -29,6 +29,8 @@ export interface Questions {
 
 const TRIES_MAX = 3;
 const PAUSE_MS = 100;
+/** Vault counts by the second, and says when to come again only where it was told to. */
+const PAUSE_LIMITED_MS = 500;
 /** The share of the time that one try may take, so that there is time for another. */
 const TRY_SHARE = 0.6;
 
@@ -86,8 +88,10 @@ export function createQuestions(parts: {
   };
 }
 
-function pauseBefore({ retryAfterMs }: VaultUnavailable, tries: number): number {
-  return Math.max(retryAfterMs, PAUSE_MS * 2 ** (tries - 1) * (0.5 + Math.random()));
+/** With jitter in every case: who was sent away together must not come back together. */
+function pauseBefore({ code, retryAfterMs }: VaultUnavailable, tries: number): number {
+  const pauseMs = code === 'rate_limited' ? PAUSE_LIMITED_MS : PAUSE_MS;
+  return retryAfterMs > 0 ? retryAfterMs + Math.random() * pauseMs : pauseMs * 2 ** (tries - 1) * (0.5 + Math.random());
 }
 
 /** Faults that may be over in a moment. */
