@@ -9,8 +9,15 @@ export interface Seen {
   readonly outcome: 'issued' | 'unavailable' | 'cut' | 'other';
   /** Undefined when the connection was cut before the headers. */
   readonly requestId: string | undefined;
+  /** `undefined` where no token came, or a credential in its place. */
   readonly jti: string | undefined;
   readonly detail?: string;
+}
+
+/** What one caller saw of one call through the egress. */
+export interface SeenCall {
+  readonly status: number;
+  readonly requestId: string;
 }
 
 export interface Books {
@@ -52,7 +59,7 @@ export function disagreements({ seen, records }: Books): string[] {
     const own = records.get(requestId) ?? [];
     const issued = own.filter(({ kind }) => kind === 'issued');
     if (issued.length !== 1) faults.push(`200 of ${requestId} has ${issued.length} issued records`);
-    else if (issued[0]?.jti !== jti) faults.push(`200 of ${requestId} has a record of another token`);
+    else if ((issued[0]?.jti ?? undefined) !== jti) faults.push(`200 of ${requestId} has a record of another token`);
     if (own.length !== 1) faults.push(`200 of ${requestId} has records ${own.map(({ kind }) => kind).join(', ')}`);
   }
   let unseen = 0;
@@ -76,6 +83,28 @@ export function disagreements({ seen, records }: Books): string[] {
       faults.push(`undelivered record of ${requestId} names another record`);
   }
   if (unseen > cuts) faults.push(`${unseen} issued records belong to no caller, and only ${cuts} connections were cut`);
+  return faults;
+}
+
+/**
+ * The same for calls through the egress, all of them ended: an answer of the upstream is opened and closed, once and in
+ * that order; what was not forwarded was never opened.
+ */
+export function disagreementsOfCalls({ records }: Books, seen: readonly SeenCall[]): string[] {
+  const faults: string[] = [];
+  for (const { status, requestId } of seen) {
+    const own = records.get(requestId) ?? [];
+    const kinds = own.map(({ kind }) => kind).join(', ');
+    if (status === 503 ? kinds !== '' : kinds !== 'opened, closed') faults.push(`${status} of ${requestId}: ${kinds}`);
+    const [opened, closed] = own;
+    if (closed === undefined) continue;
+    if (closed.body['status'] !== status) faults.push(`${status} of ${requestId} is recorded as another status`);
+    if (closed.body['opened'] !== opened?.body['id']) faults.push(`${requestId} closes what it did not open`);
+  }
+  const known = new Set(seen.map(({ requestId }) => requestId));
+  for (const [requestId, own] of records)
+    if (!known.has(requestId) && own.some(({ kind }) => kind === 'opened'))
+      faults.push(`nobody made call ${requestId}`);
   return faults;
 }
 
