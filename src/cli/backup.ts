@@ -101,10 +101,10 @@ Examples:
         [
           `Restored ${count(rows, 'row')} as of ${summary.taken_at}; this is epoch ${summary.epoch}.`,
           `Refused from now on: every token and assertion issued up to ${until}; new ones are issued after that.`,
+          `${count(summary.tainted_keys, 'signing key')} of the backup tainted: a node makes new ones when it starts.`,
           `What was changed after ${summary.taken_at} is gone. Before you start a node, or at once after it:`,
           '  objects      cambist apply your files again; disable again who was disabled since',
           '  secrets      cambist client secret list ID: those that were retired since are valid again',
-          '  keys         cambist keys taint KID again for those that leaked since; cambist keys rotate --now',
         ].join('\n'),
       );
     });

@@ -35,6 +35,8 @@ export interface RestoreSummary {
   readonly rows: Readonly<Record<string, number>>;
   /** NumericDate: what was issued up to then is dead. */
   readonly revoked_until: number;
+  /** How many signing keys were in the backup: none signs again. */
+  readonly tainted_keys: number;
 }
 
 /** What was accepted just now may say that it was issued a little later: by a clock that is ahead, or by what we tolerate. */
@@ -159,20 +161,26 @@ async function fill(q: Queryable, verified: BackupContent, options: RestoreOptio
 }
 
 /**
- * A key that was tainted after the backup must not sign again, and nobody knows which: none of them does. They are
- * published for as long as any retired key, but what they signed is revoked by `kid`; a node makes new ones when it starts.
+ * Whoever may have the backup may have its keys, and one that was tainted since must not sign again: all are out of use,
+ * in whatever state they were. They are not published, and what they signed is revoked by `kid`; a node makes new ones
+ * when it starts.
  */
-async function retireKeys(q: Queryable, recordId: string): Promise<void> {
-  await q.query(
-    `UPDATE signing_key SET state = 'retired', sealed_private = NULL, ahead_seconds = NULL,
-       retire_at = clock_timestamp() + make_interval(secs => $1) WHERE state IN ('next', 'active')`,
+async function taintKeys(q: Queryable): Promise<readonly string[]> {
+  const tainted = await q.query<{ kid: string }>(
+    `UPDATE signing_key SET state = 'tainted', sealed_private = NULL, ahead_seconds = NULL,
+       retire_at = clock_timestamp() + make_interval(secs => $1) RETURNING kid`,
     [RETIRED_PUBLISHED_SECONDS],
   );
+  return tainted.map(({ kid }) => kid).sort();
+}
+
+async function revokeKeys(q: Queryable, recordId: string): Promise<void> {
   await q.query(
     `INSERT INTO revocation (kind, value, issued_until, expires_at, record_id)
      SELECT 'key', kid, NULL, clock_timestamp() + make_interval(secs => $1), $2 FROM signing_key
      WHERE purpose = 'access-token'
-     ON CONFLICT (kind, value) DO UPDATE SET issued_until = NULL, expires_at = excluded.expires_at`,
+     ON CONFLICT (kind, value) DO UPDATE SET issued_until = NULL, expires_at = excluded.expires_at,
+       record_id = excluded.record_id`,
     [KEY_REVOKED_SECONDS, recordId],
   );
 }
@@ -186,7 +194,8 @@ async function finish(
 ): Promise<RestoreSummary> {
   const epoch = Math.max(before.epoch, header.epoch) + 1;
   await q.query('UPDATE instance SET epoch = $1', [epoch]);
-  const restored = { from: header.taken_at, sha256, epoch, instance: header.instance };
+  const tainted = await taintKeys(q);
+  const restored = { from: header.taken_at, sha256, epoch, instance: header.instance, tainted_keys: tainted };
   const record = recordOf({ author, origin: 'restore', restored });
   await insertChangeRecord(q, record);
   const [revoked] = await q.query<{ until: number }>(
@@ -198,11 +207,11 @@ async function finish(
     [REVOCATION_LIFETIME_SECONDS, record.id, AHEAD_SECONDS],
   );
   if (revoked === undefined) throw new Error('the revocation of a restore was not written');
-  await retireKeys(q, record.id);
+  await revokeKeys(q, record.id);
   await q.query(
     `UPDATE state SET version = greatest(version, $1) + 1, revocations = greatest(revocations, $2) + 1,
        keys = greatest(keys, $3) + 1, revoked_until = (SELECT max(expires_at) FROM revocation)`,
     [before.version, before.revocations, before.keys],
   );
-  return { taken_at: header.taken_at, epoch, rows, revoked_until: revoked.until };
+  return { taken_at: header.taken_at, epoch, rows, revoked_until: revoked.until, tainted_keys: tainted.length };
 }

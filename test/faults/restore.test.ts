@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import {
   createLocalJWKSet,
+  errors,
   exportJWK,
   generateKeyPair,
   jwtVerify,
@@ -183,17 +184,16 @@ withPostgres('a restore', () => {
     tokenOf(await exchange(await signInOf(later), 'id_token'));
   });
 
-  test('the keys of the backup still verify what was signed before it, and sign nothing more: one may have leaked since', async () => {
+  test('the keys of the backup are tainted and revoked, for whoever has the backup may have them: not published, nothing is signed with them', async () => {
+    const { kid = '' } = decodeProtectedHeader(old.issuedBefore);
     const jwks = (await (await fetch(`${cambist.url}/oauth2/jwks`)).json()) as JSONWebKeySet;
-    const { payload, protectedHeader } = await jwtVerify(old.issuedBefore, createLocalJWKSet(jwks));
-    expect(payload.client_id).toBe('agent');
-    const states = await database.query('SELECT state, sealed_private FROM signing_key WHERE kid = $1', [
-      protectedHeader.kid,
-    ]);
-    expect(states).toEqual([{ state: 'retired', sealed_private: null }]);
-    expect(decodeProtectedHeader(tokenOf(await bySecret())).kid).not.toBe(protectedHeader.kid);
+    expect(jwks.keys.map((key) => key.kid)).not.toContain(kid);
+    await expect(jwtVerify(old.issuedBefore, createLocalJWKSet(jwks))).rejects.toThrow(errors.JWKSNoMatchingKey);
+    const states = await database.query('SELECT state, sealed_private FROM signing_key WHERE kid = $1', [kid]);
+    expect(states).toEqual([{ state: 'tainted', sealed_private: null }]);
+    expect(decodeProtectedHeader(tokenOf(await bySecret())).kid).not.toBe(kid);
     const document = await (await fetch(`${cambist.url}/oauth2/revocations`)).text();
-    expect(decodeJwt(document)['predicates']).toContainEqual({ kind: 'key', value: protectedHeader.kid });
+    expect(decodeJwt(document)['predicates']).toContainEqual({ kind: 'key', value: kid });
   });
 
   test('the records from before are there, and one that says what was restored, in the new epoch', async () => {
@@ -201,12 +201,13 @@ withPostgres('a restore', () => {
       `SELECT kind, epoch, convert_from(canonical, 'UTF8') AS text FROM audit_record ORDER BY recorded_at, id`,
     );
     expect(rows.filter(({ kind, epoch }: any) => kind === 'issued' && epoch === 1)).toHaveLength(3);
+    const oldKid = decodeProtectedHeader(old.issuedBefore).kid;
     const restored = rows.filter(({ text }: any) => text.includes('"restored"'));
     expect(restored).toHaveLength(1);
     expect(restored[0].epoch).toBe(summary.epoch);
     expect(JSON.parse(restored[0].text).change).toMatchObject({
       author: 'local:test',
-      restored: { epoch: 2, from: summary.taken_at },
+      restored: { epoch: 2, from: summary.taken_at, tainted_keys: expect.arrayContaining([oldKid]) },
     });
   });
 });

@@ -1586,6 +1586,14 @@ export const mutants = [
     title: 'raises the epoch',
   },
   {
+    id: 'restore-taints-every-key',
+    file: 'src/store/restore.ts',
+    find: "UPDATE signing_key SET state = 'tainted',",
+    replace: "UPDATE signing_key SET state = 'retired',",
+    tests: 'test/store/backup.test.ts',
+    title: 'every signing key of a backup is tainted',
+  },
+  {
     id: 'restore-refuses-connected-nodes',
     file: 'src/store/restore.ts',
     find: 'if (nodes === 0) return;',

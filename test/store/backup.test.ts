@@ -14,6 +14,7 @@ import { openInstance } from '../../src/store/instance.ts';
 import { createObjectStore } from '../../src/store/objects.ts';
 import { restoreBackup } from '../../src/store/restore.ts';
 import { createEmbeddedSecrets } from '../../src/store/secrets.ts';
+import { createSigningKeys, KEY_REVOKED_SECONDS, RETIRED_PUBLISHED_SECONDS } from '../../src/store/signing-keys.ts';
 import { withDatabases } from '../support/databases.ts';
 import { openMemoryDatabase } from '../support/memory-database.ts';
 import { committer, issue, record } from './fixtures.ts';
@@ -21,6 +22,10 @@ import { committer, issue, record } from './fixtures.ts';
 const KEK = new Uint8Array(32).map((_, index) => (index * 37 + 11) % 256);
 const envelope = createEnvelope(KEK);
 const SECRET_VALUE = 'canary-70ac5e';
+/** Purpose and state of each. */
+const KEYS_OF_A_BACKUP = ['access-token', 'revocation-document'].flatMap((purpose) =>
+  ['next', 'active', 'retired', 'tainted'].map((state) => [purpose, state] as const),
+);
 const options = (file: string) => ({
   file,
   envelope,
@@ -216,6 +221,39 @@ withDatabases('backup and restore', (databases) => {
     // From the same file once more: the epoch of the first restore is not used again.
     expect((await restore(true)).epoch).toBe(3);
     expect((await state()).version).toBeGreaterThan(stateOfFirst.version);
+  });
+
+  test('every signing key of a backup is tainted, in whatever state it was: whoever has the file may have it', async () => {
+    const source = await used();
+    const sealed = envelope.seal(Buffer.from('private'), 'k');
+    await source.asRole(undefined, async (owner) => {
+      for (const [purpose, state] of KEYS_OF_A_BACKUP)
+        await owner.query(
+          `INSERT INTO signing_key (kid, purpose, alg, state, public_jwk, sealed_private, published_at, retire_at)
+           VALUES ($1, $2, 'ES256', $3, '{}', $4, now(), $5)`,
+          state === 'next' || state === 'active'
+            ? [`${purpose} ${state}`, purpose, state, sealed, null]
+            : [`${purpose} ${state}`, purpose, state, null, new Date(0)],
+        );
+    });
+    await takeBackup(source.db, envelope, file);
+    const target = await databases.fresh();
+    const summary = await target.asRole(undefined, (owner) => restoreBackup(owner, options(file)));
+    const { rows, nowMs } = await createSigningKeys(target.db).list();
+    const kids = KEYS_OF_A_BACKUP.map(([purpose, state]) => `${purpose} ${state}`).sort();
+    expect(rows.map(({ kid }) => kid).sort()).toEqual(kids);
+    for (const { state, sealedPrivate, retireAtMs } of rows) {
+      expect({ state, sealedPrivate }).toEqual({ state: 'tainted', sealedPrivate: null });
+      // Shown for as long as any tainted key.
+      expect((retireAtMs ?? 0) - nowMs).toBeGreaterThan((RETIRED_PUBLISHED_SECONDS - 60) * 1000);
+    }
+    expect(summary.tainted_keys).toBe(kids.length);
+    const revoked = await target.db.query<{ value: string }>(
+      `SELECT value FROM revocation WHERE kind = 'key' AND issued_until IS NULL
+         AND expires_at > now() + make_interval(secs => $1) ORDER BY value`,
+      [KEY_REVOKED_SECONDS - 60],
+    );
+    expect(revoked.map(({ value }) => value)).toEqual(kids.filter((kid) => kid.startsWith('access-token')));
   });
 
   test('a database that holds anything is refused without --replace, and left as it was', async () => {
