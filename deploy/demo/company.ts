@@ -4,6 +4,8 @@
  */
 import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
+import { loadApiKey, startCalendar } from './calendar.ts';
+import type { Calendar } from './calendar.ts';
 import { cleanEnvironment, startCambist } from './cambist-process.ts';
 import type { CambistProcess } from './cambist-process.ts';
 import { startIdentityProvider } from './identity-provider.ts';
@@ -21,20 +23,27 @@ export const PLACES = {
   objects: '.cambist/demo/company.yaml',
   log: '.cambist/demo/cambist.log',
   idToken: '.cambist/demo/ada.id_token',
+  apiKey: '.cambist/demo/calendar-api.key',
+  received: '.cambist/demo/calendar-server.received',
 } as const;
 
 /** In the clone; this file runs from `dist/deploy/demo/`. */
 const OBJECTS_FILE = new URL('../../../deploy/demo/company.yaml', import.meta.url);
 const PROVIDER_PORT = 9400;
 const CAMBIST_PORT = 8080;
+const API_PORT = 9501;
+const SERVER_PORT = 9521;
+/** The `aud` of tokens for the calendar. */
+export const CALENDAR = 'https://calendar.demo.example/mcp';
 const PORTS_TRIED = 20;
-const CLIENTS = ['travel-agent', 'notes-agent', 'notes-server'];
+const CLIENTS = ['travel-agent', 'notes-agent', 'notes-server', 'calendar-server'];
 const RELYING_PARTY = { id: 'travel-portal', redirectUri: 'https://portal.demo.example/callback' };
 export const ID_TOKEN_LIFETIME_SECONDS = 600;
 
 export interface Company {
   readonly provider: IdentityProvider;
   readonly cambist: CambistProcess;
+  readonly calendar: Calendar;
   /** True when this start made the data folder. */
   readonly first: boolean;
   /** Signs Ada in at the identity provider: a fresh ID token for the travel portal, also written to its file. */
@@ -62,8 +71,9 @@ export async function startCompany(): Promise<Company> {
   const provider = await startProvider(identities);
   try {
     const cambist = await startService();
+    let calendar: Calendar;
     try {
-      await enterObjects(cambist, provider.issuer);
+      calendar = await openCalendar(cambist, provider.issuer);
     } catch (error) {
       await cambist.stop();
       throw error;
@@ -71,6 +81,7 @@ export async function startCompany(): Promise<Company> {
     return {
       provider,
       cambist,
+      calendar,
       first,
       signAdaIn: async () => {
         const { idToken } = await signIn({
@@ -86,6 +97,7 @@ export async function startCompany(): Promise<Company> {
       },
       secretOf: (clientId) => readFileSync(secretFile(clientId), 'utf8').trim(),
       stop: async () => {
+        await calendar.stop();
         await cambist.stop();
         await provider.stop();
         rmSync(PLACES.idToken, { force: true });
@@ -131,10 +143,29 @@ async function startService(): Promise<CambistProcess> {
   return startCambist({ issuer: url, url, env, logFile: PLACES.log });
 }
 
+/** Enters the objects and the key of the calendar's API, then starts the API and the MCP server in front of it. */
+async function openCalendar(cambist: CambistProcess, providerIssuer: string): Promise<Calendar> {
+  const [apiPort, serverPort] = [await freePort(API_PORT), await freePort(SERVER_PORT)];
+  await enterObjects(cambist, providerIssuer, apiPort);
+  const key = loadApiKey(PLACES.apiKey);
+  await cambist.command('secret', 'set', 'demo/calendar-api', '--field', 'key', '--file', PLACES.apiKey);
+  return startCalendar({
+    cambist,
+    resource: CALENDAR,
+    apiPort,
+    serverPort,
+    key,
+    secretFile: secretFile('calendar-server'),
+    receivedFile: PLACES.received,
+  });
+}
+
 /** What an operator does by hand: apply the file, then make a secret for each client that has none yet. */
-async function enterObjects(cambist: CambistProcess, providerIssuer: string): Promise<void> {
-  const objects = readFileSync(OBJECTS_FILE, 'utf8');
-  writePrivately(PLACES.objects, objects.replace(`http://127.0.0.1:${PROVIDER_PORT}`, providerIssuer));
+async function enterObjects(cambist: CambistProcess, providerIssuer: string, apiPort: number): Promise<void> {
+  const objects = readFileSync(OBJECTS_FILE, 'utf8')
+    .replace(`http://127.0.0.1:${PROVIDER_PORT}`, providerIssuer)
+    .replace(`http://127.0.0.1:${API_PORT}`, `http://127.0.0.1:${apiPort}`);
+  writePrivately(PLACES.objects, objects);
   await cambist.command('apply', '-f', PLACES.objects);
   const without = CLIENTS.filter((id) => !existsSync(secretFile(id)));
   await Promise.all(without.map((id) => cambist.command('client', 'secret', id, '--out', secretFile(id))));

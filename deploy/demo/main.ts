@@ -2,9 +2,9 @@
  * `npm start`, once everything is built: starts the demo company, runs the show, and keeps serving until Ctrl-C with
  * lines to paste. `--once` stops after the show.
  */
-import { ID_TOKEN_LIFETIME_SECONDS, PLACES, secretFile, startCompany } from './company.ts';
+import { CALENDAR, ID_TOKEN_LIFETIME_SECONDS, PLACES, secretFile, startCompany } from './company.ts';
 import type { Company } from './company.ts';
-import { CALENDAR, NOTES, show } from './show.ts';
+import { NOTES, show } from './show.ts';
 import type { Shown } from './show.ts';
 import { openTerminal } from './terminal.ts';
 import type { Terminal } from './terminal.ts';
@@ -60,6 +60,7 @@ function introduce(company: Company, { line, bold, dim }: Terminal): void {
   line(`  trusts     corp, the company's identity provider at ${provider.issuer}, where Ada can sign in`);
   line('  agents     travel-agent, notes-agent');
   line(`  servers    calendar ${CALENDAR}    notes ${NOTES}`);
+  line('  upstream   calendar-api, which wants a key: it is in the embedded secret store');
   line(dim('  All of it is for show, from deploy/demo/company.yaml; the secrets were made in this clone.'));
   line();
 }

@@ -1,12 +1,12 @@
 /**
  * The main job, done for real over HTTP and shown: Ada's ID token goes in, a token for one MCP server comes out; the
- * same agent is refused what it may not have; both left a record that says why.
+ * server's tool uses an API whose key it never has; the agent is refused what it may not have; all left records.
  */
+import { CALENDAR } from './company.ts';
 import type { Company } from './company.ts';
 import { table } from './terminal.ts';
 import type { Terminal } from './terminal.ts';
 
-export const CALENDAR = 'https://calendar.demo.example/mcp';
 export const NOTES = 'https://notes.demo.example/mcp';
 const TOKEN_EXCHANGE = 'urn:ietf:params:oauth:grant-type:token-exchange';
 const ID_TOKEN = 'urn:ietf:params:oauth:token-type:id_token';
@@ -40,20 +40,32 @@ export async function show(company: Company, terminal: Terminal): Promise<Shown>
   for (const row of compare(decode(idToken), issued)) line(`   ${row}`);
   line();
 
+  const used = await company.calendar.callTool(String(permitted.body['access_token']));
+  const { environment, received } = company.calendar.serverHasKey();
+  if (environment || received) throw new Error('the calendar MCP server got to see the key of the API behind it');
+  line(bold('3. It calls a tool of that server, and the API behind the server wants a key that neither of them has'));
+  line(`   ${good('tool "events"')} ${used.events.join('; ')}`);
+  line(
+    '   The server exchanged its token for one that is good at Cambist alone; Cambist put the key into the request.',
+  );
+  line(`   ${dim("Looked for the key: not in the environment of the server's process, not in anything it was sent.")}`);
+  line();
+
   const denied = await exchange(company, idToken, NOTES, 'notes:read');
-  line(bold("3. The same agent asks for Ada's notes, which are none of its business"));
+  line(bold("4. The agent asks for Ada's notes, which are none of its business"));
   if (denied.status === 200) throw new Error('the exchange that policy forbids was permitted');
   line(`   ${bad(`HTTP ${denied.status}`)} ${JSON.stringify(denied.body)}`);
   line(`   ${dim('The agent learns no more. Whoever runs Cambist asks:')} cambist explain ${denied.requestId}`);
   const [explanation, ...records] = await Promise.all([
     company.cambist.command('explain', denied.requestId),
-    readRecord(company, permitted),
-    readRecord(company, denied),
+    readRecord(company, permitted.requestId),
+    readRecord(company, used.call),
+    readRecord(company, denied.requestId),
   ]);
   for (const text of gist(explanation)) line(`   ${text}`);
   line();
 
-  line(bold('4. Both left a record; without it there would have been no answer'));
+  line(bold('5. Each left a record; without it there would have been no answer'));
   for (const row of table(RECORD_ROWS.map(([name, read]) => [name, ...records.map(read)]))) line(`   ${row}`);
   line(`   ${dim('What is personal in them is stored encrypted, under a key of that person.')}`);
   line();
@@ -113,26 +125,37 @@ interface ExplainedRecord {
   readonly persons: readonly Claims[];
 }
 
-async function readRecord(company: Company, outcome: Outcome): Promise<ExplainedRecord> {
+async function readRecord(company: Company, requestId: string): Promise<ExplainedRecord> {
   const records = JSON.parse(
-    await company.cambist.command('explain', outcome.requestId, '--json'),
+    await company.cambist.command('explain', requestId, '--json'),
   ) as readonly ExplainedRecord[];
   const [record] = records;
-  if (record === undefined) throw new Error(`no record of request ${outcome.requestId}`);
+  if (record === undefined) throw new Error(`no record of request ${requestId}`);
   return record;
 }
 
 const RECORD_ROWS: readonly (readonly [string, (record: ExplainedRecord) => string])[] = [
   ['outcome', ({ kind, body }) => [kind, textAt(body, 'refusal', 'reason')].join(' ').trim()],
-  ['time', ({ body }) => textAt(body, 'time')],
+  ['time', ({ body }) => textAt(body, 'time').slice(11)],
   ['request', ({ body }) => textAt(body, 'request_id')],
-  ['subject', ({ persons }) => `${textAt(persons[0], 'name')} <${textAt(persons[0], 'email')}>`],
-  ['acting', ({ body }) => textAt(body, 'act').replaceAll('client:', '')],
-  ['asked for', ({ body }) => textAt(body, 'asked', 'scope')],
-  ['at', ({ body }) => textAt(body, 'target')],
-  ['policies', ({ body }) => policiesOf(body).join(', ')],
-  ['token', ({ body }) => textAt(body, 'token', 'jti') || '-'],
+  ['subject', ({ persons }) => textAt(persons[0], 'email') || textAt(persons[0], 'sub')],
+  ['acting', ({ body }) => actors(body)],
+  ['asked for', ({ body }) => textAt(body, 'asked', 'scope') || textAt(body, 'rule', 'path')],
+  ['at', ({ body }) => textAt(body, 'target') || `upstream ${textAt(body, 'upstream')}`],
+  ['policies', ({ body }) => policiesOf(body).join(', ') || '-'],
+  ['key', ({ body }) => keyOf(body)],
 ];
+
+/** The current actor first, then who acted before. */
+function actors(body: Claims): string {
+  return textAt(body, 'act').replaceAll('client:', '').replaceAll(', ', ', for ');
+}
+
+/** Which key was put in: its place and version, never its value. */
+function keyOf(body: Claims): string {
+  const path = textAt(body, 'credential', 'path');
+  return path === '' ? '-' : `${path}, version ${textAt(body, 'credential', 'version')}`;
+}
 
 function textAt(value: unknown, ...path: readonly string[]): string {
   const found = path.reduce<unknown>((place, name) => (place as Claims | undefined)?.[name], value);
@@ -144,8 +167,9 @@ function textAt(value: unknown, ...path: readonly string[]): string {
 function policiesOf(body: Claims): string[] {
   type Answer = { readonly policies: readonly string[] } | null;
   type Verdict = Readonly<Record<'subject' | 'actor', Answer>>;
-  const decision = body['decision'] as { readonly answers: readonly { readonly verdicts: readonly Verdict[] }[] };
-  const answers = decision.answers.flatMap(({ verdicts }) =>
+  const decision = body['decision'] as
+    { readonly answers: readonly { readonly verdicts: readonly Verdict[] }[] } | undefined;
+  const answers = (decision?.answers ?? []).flatMap(({ verdicts }) =>
     verdicts.flatMap(({ subject, actor }) => [subject, actor]),
   );
   return [...new Set(answers.flatMap((answer) => answer?.policies ?? []))];
