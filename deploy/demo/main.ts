@@ -78,6 +78,8 @@ function invite({ cambist }: Company, shown: Shown, { line, bold, dim }: Termina
   line(dim('  # refused; then ask why, with the Cambist-Request-Id of the answer:'));
   curl(NOTES, 'notes:read');
   line(`  node dist/src/main.js explain ${shown.denied}`);
+  line(dim('  # who stood behind the request that got the key:'));
+  line(`  node dist/src/main.js explain ${shown.called}`);
   line(`  curl -s ${cambist.issuer}/.well-known/oauth-authorization-server`);
   line();
   line('Serving until Ctrl-C.');

@@ -23,6 +23,8 @@ interface Outcome {
 export interface Shown {
   readonly permitted: string;
   readonly denied: string;
+  /** The call to the upstream. */
+  readonly called: string;
 }
 
 /** Runs the show. Throws when the permit was refused or the denial was not. */
@@ -69,7 +71,7 @@ export async function show(company: Company, terminal: Terminal): Promise<Shown>
   for (const row of table(RECORD_ROWS.map(([name, read]) => [name, ...records.map(read)]))) line(`   ${row}`);
   line(`   ${dim('What is personal in them is stored encrypted, under a key of that person.')}`);
   line();
-  return { permitted: permitted.requestId, denied: denied.requestId };
+  return { permitted: permitted.requestId, denied: denied.requestId, called: used.call };
 }
 
 async function exchange(company: Company, subjectToken: string, resource: string, scope: string): Promise<Outcome> {

@@ -10,6 +10,7 @@ const SAID = new Set([
   ...['v', 'id', 'time', 'kind', 'request_id', 'persons', 'decision', 'refusal', 'client', 'source_prefix', 'grant'],
   ...['asked', 'subject', 'act', 'act_as', 'impersonation', 'target', 'token', 'subject_token', 'actor_token'],
   ...['state_version', 'node', 'endpoint', 'revoked', 'credential', 'static_fetched'],
+  ...['upstream', 'method', 'rule', 'status', 'ended', 'duration_ms', 'request_bytes', 'response_bytes', 'repeated'],
 ]);
 
 type Body = ExplainedRecord['body'];
@@ -17,14 +18,18 @@ type Body = ExplainedRecord['body'];
 /** The lines below the headline and above the decision. */
 export function describeFacts({ body, persons }: ExplainedRecord, stringify: (value: unknown) => string): string[] {
   const nameOf = namer(persons);
+  const ending = body['kind'] === 'closed';
   const mentioned = new Set([body['subject'], ...listOf(body['act'])]);
   const lines: [label: string, said: string | undefined][] = [
     ['because', becauseOf(body)],
     ['client', clientOf(body)],
     ['asked', askedOf(body)],
+    ['call', callOf(body, persons)],
+    ['ended', endOf(body)],
     ['presented', presentedOf(body)],
-    ['subject', body['subject'] === undefined ? undefined : nameOf(body['subject'])],
-    ['acting', actingOf(body, nameOf)],
+    // Who it was stands sealed in the record of the opening alone.
+    ['subject', body['subject'] === undefined || ending ? undefined : nameOf(body['subject'])],
+    ['acting', ending ? undefined : actingOf(body, nameOf)],
     ...persons
       .filter(({ ref }) => !mentioned.has(ref))
       .map(({ ref, iss, sub }): [string, string] =>
@@ -54,7 +59,31 @@ function becauseOf({ refusal }: Body): string | undefined {
 function clientOf({ client, source_prefix: source }: Body): string | undefined {
   if (client === undefined) return undefined;
   const from = source === undefined ? '' : `, from ${text(source)}`;
-  return `${text(fieldOf(client, 'id'))}, by ${text(fieldOf(client, 'method'))}${from}`;
+  const method = fieldOf(client, 'method');
+  return `${text(fieldOf(client, 'id'))}${method === undefined ? '' : `, by ${text(method)}`}${from}`;
+}
+
+/** A call to an upstream. Its path stands sealed, with the person that its token is about. */
+function callOf({ kind, upstream, method, rule }: Body, persons: ExplainedRecord['persons']): string | undefined {
+  if (upstream === undefined || method === undefined || kind === 'closed') return undefined;
+  const path = persons.map((person) => person['path']).find((one) => one !== undefined);
+  const scopes = listOf(fieldOf(rule, 'scopes')).map(text);
+  const wants = scopes.length === 0 ? '' : `, which wants scope ${scopes.join(' ')}`;
+  const by = rule === undefined ? '' : `, by the rule for ${text(fieldOf(rule, 'path'))}${wants}`;
+  return `${text(method)}${path === undefined ? '' : ` ${text(path)}`} at upstream ${text(upstream)}${by}`;
+}
+
+/** How a call to an upstream ended. */
+function endOf(body: Body): string | undefined {
+  const { ended, status, upstream, method } = body;
+  if (ended === undefined) return undefined;
+  return [
+    text(ended),
+    `${text(method)} at upstream ${text(upstream)} answered ${status === undefined ? 'nothing' : text(status)}`,
+    `${text(body['request_bytes'])} bytes went out and ${text(body['response_bytes'])} came back`,
+    `${text(body['duration_ms'])} ms`,
+    ...(body['repeated'] === true ? ['repeated with a fresh credential'] : []),
+  ].join('; ');
 }
 
 const SHORT = (urn: unknown) => text(urn).replace(/^urn:(ietf|cambist):params:oauth:(grant-type|token-type):/, '');

@@ -75,3 +75,24 @@ it('the notes server looks up dates for whoever may write notes, along the decla
   const refused = await exchange('notes-server', reader.body.access_token, 'access_token', CALENDAR, 'calendar:read');
   expect(refused.body.error).toBe('invalid_target');
 });
+
+it('the calendar server gets a token for the API behind it, out of a token that it was sent; the agent gets none', async () => {
+  const api = `${cambist.issuer}/egress/calendar-api`;
+  const first = await exchange('travel-agent', await provider.idToken('ada'), 'id_token', CALENDAR);
+  const second = await exchange('calendar-server', first.body.access_token, 'access_token', api);
+  expect(second.status, second.text).toBe(200);
+  expect(claimsOf(second.body.access_token)).toMatchObject({
+    sub: 'corp:ada',
+    aud: api,
+    scope: 'events:read',
+    act: { sub: 'calendar-server', act: { sub: 'travel-agent' } },
+  });
+  for (const [token, type] of [
+    [await provider.idToken('ada'), 'id_token'],
+    [first.body.access_token, 'access_token'],
+  ]) {
+    const own = await exchange('travel-agent', token, type, api);
+    expect(own.status).toBe(400);
+    expect(own.body.access_token).toBeUndefined();
+  }
+});

@@ -72,7 +72,7 @@ function startDemo(...args: string[]): Demo {
 function secretsOnDisk(): string[] {
   const place = join(folder, '.cambist/demo');
   const identities = JSON.parse(readFileSync(join(place, 'identities.json'), 'utf8'));
-  const files = readdirSync(place).filter((name) => name.endsWith('.secret') || name.endsWith('.id_token'));
+  const files = readdirSync(place).filter((name) => /\.(secret|id_token|key)$/.test(name));
   return [
     identities.adaPassword,
     identities.portalSecret,
@@ -84,7 +84,7 @@ function secretsOnDisk(): string[] {
 
 describe('npm start', () => {
   it(
-    'shows the exchange, the denial with its reason, and both records, in at most 60 lines, and --once ends it with 0',
+    'shows the exchange, the tool call, the denial with its reason, and the records, in at most 60 lines; --once ends it',
     async () => {
       const demo = startDemo('--once');
       expect(await demo.exit, demo.output()).toBe(0);
@@ -92,6 +92,8 @@ describe('npm start', () => {
       for (const shown of ['HTTP 200', 'corp:ada', 'travel-agent', 'https://calendar.demo.example/mcp'])
         expect(output).toContain(shown);
       for (const shown of ['HTTP 400', 'invalid_target', 'notes-are-private']) expect(output).toContain(shown);
+      for (const shown of ['tool "events" 09:30', 'demo/calendar-api, version 1', 'calendar-server, for travel-agent'])
+        expect(output).toContain(shown);
       expect(output.split('\n').length).toBeLessThanOrEqual(60);
       expect(output, 'plain ASCII without a terminal').toMatch(/^[\x20-\x7e\n]*$/);
       for (const secret of secretsOnDisk()) expect(output).not.toContain(secret);
@@ -126,6 +128,10 @@ describe('npm start', () => {
       expect(answers[0]).toMatch(/^HTTP\/1\.1 200[^]*"access_token"/);
       expect(answers[1]).toMatch(/^HTTP\/1\.1 400[^]*"invalid_target"/);
       expect(answers[2]).toContain('notes-are-private');
+      expect(answers[3]).toMatch(
+        /OPENED[^]*GET \/v1\/events at upstream calendar-api[^]*ada of [^]*CLOSED[^]*answered 200/,
+      );
+      expect(answers[3]).toMatch(/acting +client calendar-server, after client travel-agent/);
 
       const another = startDemo('--once');
       expect(await another.exit).toBe(1);
