@@ -46,7 +46,12 @@ describe.each(pages)('the YAML of %s', (page) => {
       if (Array.isArray(document)) throw new Error(document.map(formatFault).join('\n'));
       const settings = parseSettings({
         document,
-        environment: { DATABASE_URL: 'postgres://cambist:secret@db.example.com/cambist' },
+        // A block that shows one section says nothing of these.
+        environment: {
+          DATABASE_URL: 'postgres://cambist:secret@db.example.com/cambist',
+          CAMBIST_ISSUER: 'https://sts.example.com',
+          CAMBIST_KEY_ENCRYPTION_KEY: Buffer.from([...Array(32).keys()]).toString('base64'),
+        },
         fileFolder: '/etc/cambist',
         cwd: '/',
         hostName: 'node-1',
