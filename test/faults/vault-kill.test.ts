@@ -1,0 +1,137 @@
+/**
+ * F5 with a node that dies: killed (SIGKILL) in the middle of making leases for calls and fetches, again and again, beside
+ * another node on the same PostgreSQL and the same Vault. What each step of a lease leaves behind is in
+ * test/secrets/vault-leases.test.ts; here it is the whole service, and its books.
+ */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { expect, onTestFinished, test } from 'vitest';
+import { tokenOf } from '../http/asking.ts';
+import { spawnCambist } from '../support/cambist.ts';
+import type { SpawnedCambist } from '../support/cambist.ts';
+import { withPostgres } from '../support/databases.ts';
+import { claimsOf } from '../support/token-client.ts';
+import type { TokenAnswer } from '../support/token-client.ts';
+import { createCaller, startVaultCompany } from '../support/vault-company.ts';
+import type { VaultCompany } from '../support/vault-company.ts';
+import { withVault } from '../support/vault.ts';
+import { disagreements, openBooks } from './ledger.ts';
+import type { Seen } from './ledger.ts';
+
+const KILLS = 3;
+const WORKERS = 6;
+
+withPostgres('a node on PostgreSQL', () => {
+  withVault('and a real Vault', (start) => {
+    test('killed while it makes leases: every answer has its record, and no lease is left', async ({ skip }) => {
+      const vault = await start();
+      if (!vault.hasPlugin('postgresql-database-plugin')) {
+        await vault.stop();
+        skip('the Vault of the environment may have no plugin for PostgreSQL');
+      }
+      const company = await startVaultCompany(vault);
+      onTestFinished(() => company.stop());
+      const exchanges: Seen[] = [];
+      let called = { done: 0, cut: 0 };
+      for (let kills = 0; kills < KILLS; kills += 1) {
+        const node = await spawnBeside(company);
+        const load = startLoad(company, node, exchanges);
+        await expect.poll(() => load.calls.done, { timeout: 30_000 }).toBeGreaterThan(20);
+        await new Promise((resolve) => setTimeout(resolve, Math.random() * 200));
+        node.kill();
+        await node.ended;
+        const { done, cut } = await load.ended;
+        called = { done: called.done + done, cut: called.cut + cut };
+      }
+      expect((await company.roles()).length).toBeGreaterThan(0);
+
+      await company.cambist.disable('client', 'server-a');
+      // Half a minute passes before a lease that nobody finished making is taken for one of a dead node.
+      await expect.poll(() => company.leases(), { timeout: 60_000, interval: 500 }).toEqual([]);
+      await expect.poll(() => company.roles(), { timeout: 20_000, interval: 500 }).toEqual([]);
+
+      const books = await openBooks(company.cambist, exchanges);
+      expect(disagreements(books)).toEqual([]);
+      // A call that was answered is opened and closed; nobody is left to close what the kill cut.
+      const kinds = [...books.records.values()].map((own) => own.map(({ kind }) => kind).join(', '));
+      expect(kinds.filter((one) => one === 'opened, closed').length).toBeGreaterThanOrEqual(called.done);
+      expect(kinds.filter((one) => one === 'opened').length).toBeLessThanOrEqual(called.cut);
+    }, 180_000);
+  });
+});
+
+/** Another node of the same service, as a process of its own. */
+async function spawnBeside({ settings, cluster, cambist }: VaultCompany): Promise<SpawnedCambist> {
+  const folder = mkdtempSync(join(tmpdir(), 'cambist-vault-kill-'));
+  const { login } = settings;
+  if (login.method !== 'approle' || !('value' in login.secretId)) throw new Error('the company logs in by AppRole');
+  const config = join(folder, 'cambist.yaml');
+  writeFileSync(
+    config,
+    JSON.stringify({
+      vault: {
+        address: settings.address,
+        lease_token_role: settings.leaseTokenRole,
+        login: { method: 'approle', role_id: login.roleId },
+      },
+      limits: { subject_per_minute: null, client_per_minute: null },
+    }),
+  );
+  const node = await spawnCambist({
+    databaseUrl: cluster.url,
+    issuer: cambist.issuer,
+    folder,
+    env: { CAMBIST_CONFIG: config, CAMBIST_VAULT_SECRET_ID: login.secretId.value, CAMBIST_LOG_LEVEL: 'warn' },
+  });
+  onTestFinished(() => {
+    node.kill();
+    rmSync(folder, { recursive: true, force: true });
+  });
+  return node;
+}
+
+/** Works at one node until it is gone. */
+function startLoad({ cambist, corp }: VaultCompany, node: SpawnedCambist, exchanges: Seen[]) {
+  const caller = createCaller(
+    { url: node.url, issuer: cambist.issuer, secretOf: (client) => cambist.secretOf(client) },
+    corp,
+  );
+  const calls = { done: 0, cut: 0 };
+
+  async function noted(asked: Promise<TokenAnswer>): Promise<string> {
+    let answer: TokenAnswer;
+    try {
+      answer = await asked;
+    } catch (error) {
+      exchanges.push({ outcome: 'cut', requestId: undefined, jti: undefined });
+      throw error;
+    }
+    const requestId = answer.headers.get('cambist-request-id') ?? undefined;
+    const { jti } = claimsOf(tokenOf(answer)) as { jti?: string };
+    exchanges.push({ outcome: 'issued', requestId, jti });
+    return String(answer.body.access_token);
+  }
+
+  async function work(number: number): Promise<void> {
+    try {
+      const received = await noted(caller.received(`person-${number}`));
+      for (;;) {
+        await noted(caller.fetch(received, 'orders'));
+        const token = await noted(caller.hop(received, 'orders'));
+        const answer = await caller.call(token, 'orders').catch(() => undefined);
+        if (answer === undefined || answer.cut) calls.cut += 1;
+        else if (answer.status === 200) calls.done += 1;
+        else throw new Error(`${answer.status} ${answer.body.toString()}`);
+      }
+    } catch (error) {
+      // It is gone.
+      if (!/fetch failed|terminated|other side closed/.test(String(error))) throw error;
+    }
+  }
+
+  const ended = Promise.all(Array.from({ length: WORKERS }, (_, number) => work(number))).then(() => calls);
+  // Looked at by the test once the node is gone.
+  ended.catch(() => undefined);
+  return { calls, ended };
+}
