@@ -42,8 +42,7 @@ async function answer(request: express.Request, response: express.Response): Pro
   }));
   const transport = new StreamableHTTPServerTransport({});
   response.on('close', () => void server.close());
-  // The SDK's own types disagree under exactOptionalPropertyTypes.
-  await server.connect(transport as Parameters<typeof server.connect>[0]);
+  await server.connect(transport);
   await transport.handleRequest(request, response, request.body);
 }
 

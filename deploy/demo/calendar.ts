@@ -105,7 +105,7 @@ async function callTool(port: number, token: string): Promise<ToolAnswer> {
   const transport = new StreamableHTTPClientTransport(new URL(`http://127.0.0.1:${port}/mcp`), {
     requestInit: { headers: { authorization: `Bearer ${token}` } },
   });
-  await client.connect(transport as Parameters<typeof client.connect>[0]);
+  await client.connect(transport);
   try {
     const { content, isError } = await client.callTool({ name: 'events' });
     const text = (content as readonly { readonly text: string }[])[0]?.text ?? '';
