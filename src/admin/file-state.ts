@@ -45,7 +45,7 @@ function readerOf(objects: readonly NamedObject[]): ObjectReader {
   const byLabel = new Map(stored.map((object) => [objectLabel(object.kind, object.name), object]));
   const sameKey = (a: ObjectKey, b: ObjectKey) => a.namespace === b.namespace && a.key === b.key;
   return {
-    state: { version: 0, revocations: 0, keys: 0, revoking: false },
+    state: { version: 0, revocations: 0, keys: 0, databaseMs: 0, revoking: false },
     get: <K extends Kind>(kind: K, name: string) =>
       Promise.resolve(byLabel.get(objectLabel(kind, name)) as StoredObject<K> | undefined),
     find: (key) =>

@@ -9,9 +9,8 @@ import { issValues } from '../objects/issuer.ts';
 import type { ObjectReader } from '../objects/registry.ts';
 import { registryOf } from '../objects/registry.ts';
 import { targetByName, targetByUri } from '../objects/target.ts';
-import { MAX_TOKEN_LIFETIME_SECONDS } from '../objects/resource.ts';
 import type { RevocationRow } from '../store/commitment.ts';
-import { REVOCATION_LIFETIME_SECONDS } from '../store/revocations.ts';
+import { OWN_TOKEN_ALIVE_SECONDS, REVOCATION_LIFETIME_SECONDS } from '../store/revocations.ts';
 import type { RevokedNow } from '../store/revocations.ts';
 import { KEY_REVOKED_SECONDS } from '../store/signing-keys.ts';
 import type { SigningKeyState } from '../store/signing-keys.ts';
@@ -24,7 +23,6 @@ import type { Outcome } from './outcome.ts';
 /** Servers that verify offline learn of a revocation within this many seconds, by the defaults of both sides. */
 export const OFFLINE_WITHIN_SECONDS = 6;
 
-const OWN_TOKEN_SECONDS = MAX_TOKEN_LIFETIME_SECONDS + 60;
 const SHOWN_TOKENS_MAX = 1000;
 /** How tokens of trusted issuers are named in records (`tokenIdentity`). */
 const EXTERNAL_IDENTITY = /^(jti|claims):/;
@@ -140,7 +138,7 @@ export function createRevocationOperations(parts: RevocationOperationsParts): Re
     },
     async listRevocations() {
       const { predicates, tokens, crowded } = await parts.inForce({
-        ownLifetimeSeconds: OWN_TOKEN_SECONDS,
+        ownLifetimeSeconds: OWN_TOKEN_ALIVE_SECONDS,
         tokensMax: SHOWN_TOKENS_MAX,
       });
       const listed = predicates.map(({ kind, value, issuedUntilSeconds }) => ({
@@ -166,7 +164,7 @@ const RFC_3339 = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d+)?(Z|[+-]\d{2}:\d{2}
 /** How long there can be something that it hits. */
 function lifetimeOf(by: RevocationKind, value: string): number {
   if (by === 'key') return KEY_REVOKED_SECONDS;
-  return by === 'token' && !EXTERNAL_IDENTITY.test(value) ? OWN_TOKEN_SECONDS : REVOCATION_LIFETIME_SECONDS;
+  return by === 'token' && !EXTERNAL_IDENTITY.test(value) ? OWN_TOKEN_ALIVE_SECONDS : REVOCATION_LIFETIME_SECONDS;
 }
 
 /** Tokens and keys are dead whenever they were issued; the rest up to a moment. */

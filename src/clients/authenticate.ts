@@ -6,7 +6,7 @@
  * key is fetched or a signature is verified; what a client signed itself is single use, and counts as used as soon as
  * its signature verified, whatever becomes of the request (but for one that is over a limit: nothing came of it).
  */
-import { nowSeconds } from '../core/clock.ts';
+import { KEPT_AFTER_EXPIRY_SECONDS, nowSeconds } from '../core/clock.ts';
 import type { Clock } from '../core/clock.ts';
 import { isRefusal, refuse } from '../core/refusal.ts';
 import type { Refusal } from '../core/refusal.ts';
@@ -28,9 +28,6 @@ import type { PresentedCredentials } from './credentials.ts';
 
 /** An assertion that a client signs itself may live this long at most. */
 export const MAX_ASSERTION_LIFETIME_SECONDS = 3600;
-
-/** How much longer than its `exp` a used token is remembered, for clocks that differ between nodes. */
-export const MARK_SKEW_SECONDS = 60;
 
 /** A token that counts as used once this request is committed. */
 export interface PendingMark {
@@ -138,7 +135,7 @@ async function bySelfSigned(
     purpose: 'client_assertion',
     issuer: clientId,
     id: tokenIdentity(clientId, verified.claims),
-    expiresAtSeconds: times.exp + MARK_SKEW_SECONDS,
+    expiresAtSeconds: times.exp + KEPT_AFTER_EXPIRY_SECONDS,
   };
   const facts: TokenFacts = {
     ...NO_FACTS,
@@ -188,7 +185,7 @@ async function byPlatform(
           purpose: 'external_token',
           issuer: iss,
           id: token.identity,
-          expiresAtSeconds: token.exp + MARK_SKEW_SECONDS,
+          expiresAtSeconds: token.exp + KEPT_AFTER_EXPIRY_SECONDS,
         },
       ]
     : [];

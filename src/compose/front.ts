@@ -3,6 +3,7 @@
  * measured. Nothing of it is open before it is asked to listen.
  */
 import { readFileSync } from 'node:fs';
+import { CLOCK_MARGIN_SECONDS } from '../core/clock.ts';
 import type { Telemetry } from '../core/telemetry.ts';
 import { measureProcess } from '../core/telemetry/process.ts';
 import { adminRoutes } from '../http/admin-server.ts';
@@ -23,8 +24,6 @@ import { GRANTS } from './roads.ts';
 import type { Roads } from './roads.ts';
 import type { ComposedEgress } from './egress.ts';
 
-const CLOCK_SKEW_LIMIT_MS = 2_000;
-
 /** From `src/` and from `dist/src/` alike: the package's root has it. */
 const OPENAPI_PATH = import.meta.url.includes('/dist/src/') ? '../../../openapi.yaml' : '../../openapi.yaml';
 
@@ -44,7 +43,7 @@ export function createFront(
     measureSkew: () => measureClockSkew(database, clock),
     countMissingKeys: () => Promise.resolve(slotsOf().filter((slot) => !ring.has(slot)).length),
     vault: foundation.vault?.vault,
-    clockSkewLimitMs: parts.clockSkewLimitMs ?? CLOCK_SKEW_LIMIT_MS,
+    clockSkewLimitMs: parts.clockSkewLimitMs ?? CLOCK_MARGIN_SECONDS * 1000,
     logger,
   });
   const { readiness } = heartbeat;

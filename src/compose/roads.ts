@@ -21,6 +21,7 @@ import { createIntrospection } from '../status/introspect.ts';
 import { createRevocationPublisher } from '../status/revocation-document.ts';
 import { createRevocation } from '../status/revoke.ts';
 import { createStatusRoad } from '../status/status-road.ts';
+import { readInTime } from '../store/clock-skew.ts';
 import type { Commitment } from '../store/commitment.ts';
 import { hex } from '../store/values.ts';
 import type { Foundation } from './foundation.ts';
@@ -52,7 +53,7 @@ export function createRoads(parts: ServiceParts, foundation: Foundation) {
   const shared = {
     node: nodeName,
     clock,
-    registry: async () => registryOf(await objects.current()),
+    registry: async () => registryOf(await readInTime(clock, () => objects.current())),
     authenticate: createAuthenticator({
       issuer,
       tokenEndpoint: issuer + PATHS.token,

@@ -3,12 +3,11 @@
  * may present its tokens, its signature, type and times are right, it is meant for us or for this client, it was not
  * revoked, and nobody in it is disabled. What can be refused without fetching a key is refused before.
  */
-import { nowSeconds } from '../core/clock.ts';
+import { KEPT_AFTER_EXPIRY_SECONDS, nowSeconds } from '../core/clock.ts';
 import type { Clock } from '../core/clock.ts';
 import { isRefusal, refuse } from '../core/refusal.ts';
 import type { Reason, Refusal } from '../core/refusal.ts';
 import type { AuthenticatedClient, PendingMark } from '../clients/authenticate.ts';
-import { MARK_SKEW_SECONDS } from '../clients/authenticate.ts';
 import type { StoredObject } from '../objects/kinds.ts';
 import type { TrustedIssuer } from '../objects/issuer.ts';
 import type { Registry, StateSeen } from '../objects/registry.ts';
@@ -236,7 +235,7 @@ async function verifyExternal(
             purpose: 'external_token',
             issuer: iss,
             id: external.identity,
-            expiresAtSeconds: external.exp + MARK_SKEW_SECONDS,
+            expiresAtSeconds: external.exp + KEPT_AFTER_EXPIRY_SECONDS,
           },
         ]
       : [],

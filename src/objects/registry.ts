@@ -14,6 +14,8 @@ export interface StateSeen {
   readonly revocations: number;
   /** Of our signing keys. */
   readonly keys: number;
+  /** Clock of the database when this was read; milliseconds since the epoch. */
+  readonly databaseMs: number;
   /** Something that was revoked is, or may be, still in force. */
   readonly revoking: boolean;
 }

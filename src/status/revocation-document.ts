@@ -9,7 +9,7 @@ import type { Clock } from '../core/clock.ts';
 import { issValues } from '../objects/issuer.ts';
 import type { Specs } from '../objects/kinds.ts';
 import type { Registry } from '../objects/registry.ts';
-import { MAX_TOKEN_LIFETIME_SECONDS } from '../objects/resource.ts';
+import { OWN_TOKEN_ALIVE_SECONDS } from '../store/revocations.ts';
 import type { RevokedNow, SwitchedOff } from '../store/revocations.ts';
 import type { SigningKey } from '../tokens/access-token.ts';
 import { canonicalResource, predicateKey, principalDigest } from '../tokens/revocation.ts';
@@ -20,8 +20,6 @@ import { signRevocationDocument } from '../tokens/revocation-document.ts';
 const AGE_MAX_MS = { withTokens: 1_000, without: 5_000 } as const;
 /** Tokens are listed up to here; beyond it, those of the client that has most of them give way to that client. */
 const TOKENS_MAX = 10_000;
-/** Beyond the life of a token: clocks that differ. */
-const SPARE_SECONDS = 60;
 
 export interface PublishedDocument {
   readonly jwt: string;
@@ -82,7 +80,7 @@ async function make(
 ): Promise<PublishedDocument & { readonly ageMaxMs: number }> {
   const iat = nowSeconds(parts.clock);
   const found = await parts.inForce({
-    ownLifetimeSeconds: MAX_TOKEN_LIFETIME_SECONDS + SPARE_SECONDS,
+    ownLifetimeSeconds: OWN_TOKEN_ALIVE_SECONDS,
     tokensMax: TOKENS_MAX,
   });
   const off = (await Promise.all(found.switchedOff.map((object) => predicatesOf(object, registry)))).flat();

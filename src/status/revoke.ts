@@ -4,7 +4,7 @@
  * revocation document. A token that is none of ours, or dead already, is as good as revoked: 200 (§2.2).
  */
 import type { Caller } from '../clients/caller.ts';
-import { nowSeconds } from '../core/clock.ts';
+import { KEPT_AFTER_EXPIRY_SECONDS, nowSeconds } from '../core/clock.ts';
 import type { Clock } from '../core/clock.ts';
 import { refuse } from '../core/refusal.ts';
 import type { OwnTokens } from '../standing/own-token.ts';
@@ -14,9 +14,6 @@ import type { OwnToken } from '../tokens/access-token.ts';
 import { decodeCompact } from '../tokens/compact.ts';
 import { isFault } from '../tokens/fault.ts';
 import type { StatusFinding } from './status-road.ts';
-
-/** Kept longer than the token lives, for clocks that differ. */
-const SKEW_SECONDS = 60;
 
 export interface RevokeParts {
   readonly clock: Clock;
@@ -47,6 +44,6 @@ export function revocationOf(own: Pick<OwnToken, 'jti' | 'exp'>, now: number): R
     kind: 'token',
     value: own.jti,
     issuedUntil: null,
-    lifetimeSeconds: Math.max(0, own.exp - now) + SKEW_SECONDS,
+    lifetimeSeconds: Math.max(0, own.exp - now) + KEPT_AFTER_EXPIRY_SECONDS,
   };
 }

@@ -33,6 +33,7 @@ const CHANGES_MAX = 2000;
 
 const STATEMENT = `
 SELECT state.version, state.revocations, state.keys AS key_changes,
+  (extract(epoch FROM clock_timestamp()) * 1000)::float8 AS now_ms,
   coalesce(state.revoked_until > clock_timestamp(), false) AS revoking, change.kind, change.name, change.keys
 FROM state LEFT JOIN LATERAL (
   SELECT kind, name, keys FROM object_change WHERE object_change.version > $1 ORDER BY object_change.version
@@ -43,6 +44,7 @@ interface Row {
   version: number;
   revocations: number;
   key_changes: number;
+  now_ms: number;
   revoking: boolean;
   kind: Kind | null;
   name: string;
@@ -76,8 +78,8 @@ export function createChangeFeed(db: Database): ChangeFeed {
       for (const reload of keyFollowers) await reload();
       knownKeys = row.key_changes;
     }
-    const { version, revocations, revoking } = row;
-    return { version, revocations, keys: row.key_changes, revoking };
+    const { version, revocations, key_changes: keys, now_ms: databaseMs, revoking } = row;
+    return { version, revocations, keys, databaseMs, revoking };
   });
 
   return {

@@ -3,7 +3,10 @@
  * its clock somewhere between the sending of the question and the coming of the answer, so the middle is compared, and
  * half of the way is what the result may be off by.
  */
+import { CLOCK_MARGIN_SECONDS } from '../core/clock.ts';
 import type { Clock } from '../core/clock.ts';
+import { Unavailable } from '../core/refusal.ts';
+import type { ObjectReader } from '../objects/registry.ts';
 import type { Queryable } from './database.ts';
 
 export interface ClockSkew {
@@ -11,6 +14,23 @@ export interface ClockSkew {
   readonly skewMs: number;
   /** The true skew is within this of it. */
   readonly uncertaintyMs: number;
+}
+
+const MARGIN_MS = CLOCK_MARGIN_SECONDS * 1000;
+
+/**
+ * What requests read objects through: no read where this node's clock is certainly further than the margin from the
+ * database's. What such a node issued would outlive a revocation "until now", and what expired, or not, it could not tell.
+ * The database read its clock between question and answer, so a slow moment is never taken for a wrong clock.
+ */
+export async function readInTime(clock: Clock, read: () => Promise<ObjectReader>): Promise<ObjectReader> {
+  const askedMs = clock.nowMs();
+  const reader = await read();
+  const { databaseMs } = reader.state;
+  // Written so that a time that is no number is no time.
+  if (!(askedMs - databaseMs <= MARGIN_MS && databaseMs - clock.nowMs() <= MARGIN_MS))
+    throw new Unavailable('clock', `the clock of this node is more than ${CLOCK_MARGIN_SECONDS} s from the database's`);
+  return reader;
 }
 
 /** A busy moment makes a sample worthless: up to so many are taken, until one is this good. */

@@ -4,8 +4,8 @@
  * the one it came with, and no issued row; its other marks stay consumed.
  */
 import type { RecordRow } from '../audit/record.ts';
+import { CLOCK_MARGIN_SECONDS } from '../core/clock.ts';
 import { Unavailable } from '../core/refusal.ts';
-import { REVOCATION_MARGIN_SECONDS } from './commitment.ts';
 import type { Commitment, IssuedRow, ReplayMark, RevocationRow } from './commitment.ts';
 import { StatementFailed } from './database.ts';
 import type { Queryable } from './database.ts';
@@ -67,7 +67,7 @@ WITH mark AS (
 ), revoked AS (
   INSERT INTO revocation AS standing (kind, value, issued_until, expires_at, record_id)
   SELECT kind, value, CASE WHEN bool_and(issued_until IS NOT NULL) THEN max(CASE issued_until WHEN ${UNTIL_NOW}
-      THEN ceil(extract(epoch FROM clock_timestamp())) + ${REVOCATION_MARGIN_SECONDS} ELSE issued_until END) END,
+      THEN ceil(extract(epoch FROM clock_timestamp())) + ${CLOCK_MARGIN_SECONDS} ELSE issued_until END) END,
     clock_timestamp() + max(lifetime) * interval '1 second', min(record_id)::uuid
   FROM revoking GROUP BY kind, value ORDER BY kind, value
   ON CONFLICT (kind, value) DO UPDATE SET

@@ -36,15 +36,12 @@ export interface IssuedRow {
 export interface RevocationRow extends Pick<Predicate, 'kind' | 'value'> {
   /**
    * NumericDate, inclusive; `null` = whenever issued; `now` = up to the moment of the commit by the clock of the database,
-   * and REVOCATION_MARGIN_SECONDS more, because a node whose clock is ahead dates its tokens so.
+   * and CLOCK_MARGIN_SECONDS more, because a node whose clock is ahead dates its tokens so.
    */
   readonly issuedUntil: number | null | 'now';
   /** After that long nothing that it kills can be alive any more. */
   readonly lifetimeSeconds: number;
 }
-
-/** How far clocks of nodes may be apart (a node beyond it is not ready), in whole seconds. */
-export const REVOCATION_MARGIN_SECONDS = 2;
 
 /** All that one answer stands on: committed whole, or not at all. */
 export interface Commitment {

@@ -6,6 +6,7 @@
  * it is to be replaced), and one of another version. Runs as the owner of the schema.
  */
 import type { RecordRow } from '../audit/record.ts';
+import { CLOCK_MARGIN_SECONDS } from '../core/clock.ts';
 import { FUTURE_TOLERANCE_SECONDS } from '../tokens/claims.ts';
 import { BackupRefused, readBackup } from './backup-file.ts';
 import type { BackupContent, BackupHeader } from './backup-file.ts';
@@ -39,8 +40,11 @@ export interface RestoreSummary {
   readonly tainted_keys: number;
 }
 
-/** What was accepted just now may say that it was issued a little later: by a clock that is ahead, or by what we tolerate. */
-const AHEAD_SECONDS = FUTURE_TOLERANCE_SECONDS + 5;
+/**
+ * What was accepted just now may say that it was issued later: by what we tolerate, by a node whose clock was ahead of the
+ * database's, by the clock of another database than this one; and by the rest of a second.
+ */
+const AHEAD_SECONDS = FUTURE_TOLERANCE_SECONDS + 2 * CLOCK_MARGIN_SECONDS + 1;
 const LOOKS_FOR_NODES = 10;
 const BATCH_ROWS = 500;
 const BATCH_CHARS = 4_000_000;

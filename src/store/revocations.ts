@@ -3,11 +3,12 @@
  * revocation that was acknowledged is in force for the next request on every node. Rows are written by the statement
  * that commits their record (`commit-statement.ts`). An unknown state is thrown, never taken for "not revoked".
  */
+import { CLOCK_MARGIN_SECONDS, KEPT_AFTER_EXPIRY_SECONDS } from '../core/clock.ts';
 import type { Kind, Specs } from '../objects/kinds.ts';
 import type { StateSeen } from '../objects/registry.ts';
+import { MAX_TOKEN_LIFETIME_SECONDS } from '../objects/resource.ts';
 import { findRevocation, predicateKey, predicatesToAsk } from '../tokens/revocation.ts';
 import type { Predicate, RevocationKind, TokenFacts } from '../tokens/revocation.ts';
-import { REVOCATION_MARGIN_SECONDS } from './commitment.ts';
 import type { Database } from './database.ts';
 import { groupLookups } from './grouping.ts';
 
@@ -16,6 +17,9 @@ import { groupLookups } from './grouping.ts';
  * (seven days), and an hour.
  */
 export const REVOCATION_LIFETIME_SECONDS = 7 * 86_400 + 3600;
+
+/** How long after its issue a token of ours may still be alive by somebody's clock. */
+export const OWN_TOKEN_ALIVE_SECONDS = MAX_TOKEN_LIFETIME_SECONDS + KEPT_AFTER_EXPIRY_SECONDS;
 
 /** An object that was disabled or removed a short while ago, and still is. (A subject that is removed may go on.) */
 export interface SwitchedOff {
@@ -69,7 +73,7 @@ ORDER BY issued_until IS NOT NULL, kind, value LIMIT ${LISTED_MAX + 1}`;
 const TOKENS = `
 WITH revoked AS (SELECT value FROM revocation WHERE kind = 'token' AND expires_at > clock_timestamp()
 ), dead AS (
-  SELECT jti, client_id, issued_at FROM issued_token WHERE expires_at > clock_timestamp() - interval '60 seconds'
+  SELECT jti, client_id, issued_at FROM issued_token WHERE expires_at > clock_timestamp() - interval '${KEPT_AFTER_EXPIRY_SECONDS} seconds'
     AND (jti IN (SELECT value FROM revoked) OR ancestors && ARRAY(SELECT value FROM revoked))
 ), per_client AS (
   SELECT client_id, ceil(extract(epoch FROM max(issued_at)))::float8 AS latest,
@@ -120,7 +124,7 @@ export function createRevocations(db: Database): Revocations {
       return {
         predicates: [
           ...withinBound(predicates),
-          ...(tooManyOff ? [everythingUntil(switchedOff[0], REVOCATION_MARGIN_SECONDS)] : []),
+          ...(tooManyOff ? [everythingUntil(switchedOff[0], CLOCK_MARGIN_SECONDS)] : []),
         ],
         tokens: tokens.flatMap(({ jti, client_id: clientId }) => (jti === null ? [] : [{ jti, clientId }])),
         crowded: tokens.flatMap(({ client_id: clientId, latest: issuedUntilSeconds }) =>

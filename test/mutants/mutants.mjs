@@ -15,6 +15,7 @@ const FETCHING = `${IN}fetching.test.ts`;
 const WIRE = `${IN}wire-errors.test.ts`;
 const LEAKS = `${IN}leaks.test.ts`;
 const EGRESS = `${IN}egress.test.ts`;
+const SKEW = 'test/faults/skew.test.ts';
 const STREAMS = 'test/http/egress-streams.test.ts';
 const LIMITS = 'test/http/limits.test.ts';
 const THROTTLING = `${IN}throttling.test.ts`;
@@ -1572,8 +1573,8 @@ export const mutants = [
   {
     id: 'restore-reaches-into-the-future',
     file: 'src/store/restore.ts',
-    find: 'FUTURE_TOLERANCE_SECONDS + 5',
-    replace: '0 * FUTURE_TOLERANCE_SECONDS',
+    find: 'FUTURE_TOLERANCE_SECONDS + 2 * CLOCK_MARGIN_SECONDS + 1',
+    replace: '0',
     tests: 'test/store/backup.test.ts',
     title: 'raises the epoch',
   },
@@ -1777,6 +1778,30 @@ export const mutants = [
     replace: 'const stillborn = undefined;',
     tests: `${IN}revocation-by-operator.test.ts`,
     title: 'would be born dead',
+  },
+  {
+    id: 'clock-ahead-issues-nothing',
+    file: 'src/store/clock-skew.ts',
+    find: 'askedMs - databaseMs <= MARGIN_MS && ',
+    replace: '',
+    tests: SKEW,
+    title: 'beyond 2 s',
+  },
+  {
+    id: 'clock-behind-judges-nothing',
+    file: 'src/store/clock-skew.ts',
+    find: ' && databaseMs - clock.nowMs() <= MARGIN_MS',
+    replace: '',
+    tests: SKEW,
+    title: 'beyond 2 s',
+  },
+  {
+    id: 'revocation-reaches-as-far-as-clocks-may-be-ahead',
+    file: 'src/store/commit-statement.ts',
+    find: ' + ${CLOCK_MARGIN_SECONDS} ELSE',
+    replace: ' - 1 ELSE',
+    tests: SKEW,
+    title: 'as far as it may be',
   },
   {
     id: 'revocation-not-in-the-future',

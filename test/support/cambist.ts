@@ -41,6 +41,8 @@ export interface StartOptions {
     readonly previousKeyEncryptionKeys?: readonly Uint8Array[];
     readonly keyTimes?: NonNullable<ServiceParts['keyTimes']>;
     readonly clock?: NonNullable<ServiceParts['clock']>;
+    /** Default: `clock` is the time of the database as well. `its-own`: where they differ, this node's clock is wrong. */
+    readonly databaseClock?: 'its-own';
     readonly observe?: NonNullable<ServiceParts['observe']>;
     readonly logger?: ServiceParts['logger'];
     readonly demoRefusedBecause?: string;
@@ -95,7 +97,10 @@ export async function startCambist(options: StartOptions): Promise<TestCambist> 
   const service = await composeService({
     issuer,
     nodeName: settings.nodeName ?? `test-${port}`,
-    database,
+    database:
+      settings.clock === undefined || settings.databaseClock === 'its-own'
+        ? database
+        : keepingTime(database, settings.clock),
     keyEncryptionKey: settings.keyEncryptionKey ?? TEST_KEY,
     logger,
     limits: { ...DEFAULT_LIMITS, ...settings.limits },
@@ -160,6 +165,17 @@ export async function startCambist(options: StartOptions): Promise<TestCambist> 
     stop: async () => {
       await service.stop();
       if (options.database === undefined) await database.close();
+    },
+  };
+}
+
+/** The database as it would be where this clock is right. */
+function keepingTime(database: Database, clock: NonNullable<ServiceParts['clock']>): Database {
+  return {
+    ...database,
+    query: async <R>(...asked: Parameters<Database['query']>): Promise<R[]> => {
+      const rows = await database.query<R>(...asked);
+      return asked[2]?.name === 'change-feed' ? rows.map((row) => ({ ...row, now_ms: clock.nowMs() })) : rows;
     },
   };
 }

@@ -23,7 +23,7 @@ export function createMemoryStore(): MemoryStore {
     objects,
     current: () =>
       Promise.resolve({
-        state: { version, revocations: 0, keys: 0, revoking: false },
+        state: { version, revocations: 0, keys: 0, databaseMs: 0, revoking: false },
         get: <K extends Kind>(kind: K, name: string) =>
           Promise.resolve(objects.get(`${kind} ${name}`) as StoredObject<K> | undefined),
         find: (key) => Promise.resolve(holderOf(key)),
