@@ -138,6 +138,7 @@ function upkeepOf(settings: Settings, database: Database, key: Uint8Array, logge
         clockSkewLimitMs,
         keyTimes,
         demoRefusedBecause,
+        vault: settings.vault,
         ownIssuer: settings.issuer,
         poolMax,
       }),

@@ -21,7 +21,9 @@ export function addDoctorCommand(program: Command, context: CliContext): void {
       `
 Looks at the settings and the files that they name, the listeners and their certificates, the public URL, the database
 (version, roles, connections, clock), the key-encryption key, the signing keys, each trusted issuer (metadata, keys,
-algorithms, clock), and objects that cannot work or concern nobody. Each check ends within 10 seconds.
+algorithms, clock), Vault (address, certificate, seal, login, policies, leases, clock), and objects that cannot work or
+concern nobody. It reads what upstreams name at Vault, and where one needs leases it makes a token for one and ends it
+again. Each check ends within 10 seconds.
 
 Exit codes: 0 nothing is wrong (there may be warnings), 1 something is.
 
@@ -76,7 +78,7 @@ async function lookAround(context: CliContext, command: Command, settings: Setti
     ]);
   const fetcher = createFetcher({ clock: systemClock, logger: createLogger('silent') });
   try {
-    const secretFiles = await secretFilesOf(context, command);
+    const secretFiles = [...(await secretFilesOf(context, command)), ...vaultFilesOf(settings)];
     return await runChecks(surroundingsChecks({ settings, fetcher, secretFiles }));
   } finally {
     await fetcher.close();
@@ -90,6 +92,12 @@ async function secretFilesOf({ parts }: CliContext, command: Command): Promise<s
   const files: string[] = [];
   loadSettings({ configFile: config, env: parts.env, cwd: parts.cwd, onSecretFile: (file) => files.push(file) });
   return files;
+}
+
+/** Files that a login at Vault reads by itself; the token of a pod belongs to the kubelet. */
+function vaultFilesOf({ vault }: Settings): string[] {
+  if (vault?.login.method === 'token_file') return [vault.login.file];
+  return vault?.login.method === 'approle' && 'file' in vault.login.secretId ? [vault.login.secretId.file] : [];
 }
 
 async function lookWithin(

@@ -48,6 +48,7 @@ export async function examineDatabase(settings: Settings, onDone: OnDone): Promi
         keyTimes: settings.keyTimes,
         poolMax: database.kind === 'postgres' ? database.poolMax : undefined,
         demoRefusedBecause: settings.demoRefusedBecause,
+        vault: settings.vault,
         ownIssuer: settings.issuer,
       },
       onDone,

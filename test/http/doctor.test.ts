@@ -25,6 +25,7 @@ import { createEnvelope } from '../../src/store/envelope.ts';
 import { freePort, spawnCambist, startCambist, TEST_KEY } from '../support/cambist.ts';
 import type { SpawnedCambist, TestCambist } from '../support/cambist.ts';
 import { withDatabases } from '../support/databases.ts';
+import { setKey } from '../support/fetching.ts';
 import { startJwksIssuer } from '../support/jwks-issuer.ts';
 import type { JwksIssuer } from '../support/jwks-issuer.ts';
 
@@ -66,6 +67,7 @@ policies: [{id: p, cedar: 'permit (principal in Role::"staff", action == Action:
       keyTimes: KEY_TIMES,
       poolMax: undefined,
       demoRefusedBecause: undefined,
+      vault: undefined,
       ownIssuer: cambist.issuer,
     };
   });
@@ -200,7 +202,7 @@ describe('upstreams', () => {
   const upstream = (name: string, more = '', credential = '') =>
     `{name: ${name}, base_url: '${api.url}', internal: true, scopes: {use: Use}, callers: [server],
       requests: [{methods: [GET], path: '/**', scopes: [use]}],
-      credential: {kind: static, store: vault, path: x, field: key${credential}}${more}}`;
+      credential: {kind: static, store: embedded, path: apis/keys, field: key${credential}}${more}}`;
   const apply = (upstreams: readonly string[], calls = '') =>
     cambist.apply(
       `
@@ -214,6 +216,7 @@ upstreams: [${upstreams.join(', ')}]`,
   beforeAll(async () => {
     api = await startJwksIssuer();
     cambist = await startCambist({ objects: '' });
+    await setKey(cambist);
     parts = {
       database: cambist.database,
       envelope: createEnvelope(TEST_KEY),
@@ -223,6 +226,7 @@ upstreams: [${upstreams.join(', ')}]`,
       keyTimes: KEY_TIMES,
       poolMax: undefined,
       demoRefusedBecause: undefined,
+      vault: undefined,
       ownIssuer: cambist.issuer,
     };
   });
@@ -302,6 +306,7 @@ withDatabases('doctor and the database', (databases) => {
     keyTimes: KEY_TIMES,
     poolMax: databases.engine === 'postgresql' ? 60 : undefined,
     demoRefusedBecause: undefined,
+    vault: undefined,
     ownIssuer: 'https://sts.test',
   });
 

@@ -4,9 +4,14 @@
  */
 import type { Clock } from '../../core/clock.ts';
 import type { Logger } from '../../core/log.ts';
+import { openKeyRing } from '../../keys/ring.ts';
+import { createVaultMint } from '../../keys/vault-mint.ts';
 import { createFetcher } from '../../net/fetcher.ts';
 import { KINDS } from '../../objects/kinds.ts';
 import type { Kind, StoredObject } from '../../objects/kinds.ts';
+import { openVaultExamination } from '../../secrets/vault/examination.ts';
+import type { VaultExamination } from '../../secrets/vault/examination.ts';
+import type { VaultSettings } from '../../secrets/vault/settings.ts';
 import { countSecrets } from '../../store/examination.ts';
 import { createObjectStore } from '../../store/objects.ts';
 import type { ObjectStore } from '../../store/objects.ts';
@@ -21,11 +26,14 @@ import type { KeyCheckParts } from './key-checks.ts';
 import { objectChecks } from './object-checks.ts';
 import type { Registered } from './object-checks.ts';
 import { secretChecks } from './secret-checks.ts';
+import { vaultChecks } from './vault-checks.ts';
 
 export interface ExamineParts extends DatabaseCheckParts, Pick<KeyCheckParts, 'keyTimes'> {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly demoRefusedBecause: string | undefined;
+  /** `undefined` = the settings name none. */
+  readonly vault: VaultSettings | undefined;
   /** Our own issuer URL. */
   readonly ownIssuer: string;
 }
@@ -40,6 +48,7 @@ export async function examine(parts: ExamineParts, onDone?: (done: number, of: n
   const fault = await findVersionFault(parts);
   if (fault !== undefined) return [{ noun: 'database', name: 'version', ...fault }];
   const fetcher = createFetcher({ clock, logger });
+  const vault = parts.vault === undefined ? undefined : openVault(parts, parts.vault);
   try {
     const registered = await listEverything(createObjectStore(database));
     const listKeys = () => createSigningKeys(database).list();
@@ -52,11 +61,21 @@ export async function examine(parts: ExamineParts, onDone?: (done: number, of: n
         upstreams: registered.upstream,
         embeddedSecrets: createEmbeddedSecrets(database, parts.envelope),
       }),
+      ...vaultChecks({ settings: parts.vault, examination: vault, upstreams: registered.upstream }),
     ];
     return await runChecks(checks, undefined, onDone);
   } finally {
-    await fetcher.close();
+    await Promise.all([fetcher.close(), vault?.close()]);
   }
+}
+
+/** With the keys of the database, for the login that needs a token of ours; they are opened only then. */
+function openVault({ database, envelope, clock, ownIssuer }: ExamineParts, settings: VaultSettings): VaultExamination {
+  const signingKey = async () => {
+    const ring = await openKeyRing({ store: createSigningKeys(database), envelope, clock });
+    return ring.signing('access-token', 'ES256');
+  };
+  return openVaultExamination({ settings, mint: createVaultMint({ issuer: ownIssuer, clock, signingKey }) });
 }
 
 /** What is said when the database cannot be had at all. */

@@ -8,6 +8,7 @@ import { pathNaming, placeholdersOf } from '../../objects/upstream-templates.ts'
 import type { EmbeddedSecrets, SecretEntry } from '../../store/secrets.ts';
 import { failed, ok, warning } from './findings.ts';
 import type { Check, Found } from './findings.ts';
+import { secretFaults } from './secret-faults.ts';
 
 export interface SecretCheckParts {
   readonly clock: Clock;
@@ -43,28 +44,13 @@ async function checkNeeded({ upstreams, embeddedSecrets }: SecretCheckParts): Pr
 function lacksOf({ name, spec }: StoredObject<'upstream'>, secret: SecretEntry | undefined): Found[] {
   const { credential, require_tags: required } = spec;
   const { path } = credential;
-  const wanted = [credential.field, 'username_field' in credential ? credential.username_field : undefined].filter(
-    (field) => field !== undefined,
-  );
   const setting = (fields: readonly string[]) =>
     `cambist secret set ${path}${fields.map((field) => ` --field ${field}`).join('')}`;
-  if (secret === undefined)
-    return [failed(`there is no secret ${path}: every request to it is refused`, setting(wanted.slice(0, 1)), name)];
-  const { tags } = secret;
-  const lacking = wanted.filter((field) => !secret.fields.includes(field));
-  const untagged = (['owner', 'audience'] as const).filter(
-    (tag) => required[tag] && tags !== undefined && !Object.hasOwn(tags, `cambist_${tag}`),
-  );
-  return [
-    ...lacking.map((field) => failed(`its secret ${path} has no field ${field}`, setting([field]), name)),
-    ...untagged.map((tag) =>
-      failed(
-        `its secret ${path} has no tag cambist_${tag}, which require_tags asks for`,
-        `cambist secret set ${path} --tags-only --tag cambist_${tag}=…`,
-        name,
-      ),
-    ),
-  ];
+  return secretFaults({ name, credential, required }, secret, {
+    set: setting,
+    add: (field) => setting([field]),
+    tag: (tag) => `cambist secret set ${path} --tags-only --tag ${tag}=…`,
+  });
 }
 
 async function checkKept({ clock, upstreams, embeddedSecrets }: SecretCheckParts): Promise<Found[]> {

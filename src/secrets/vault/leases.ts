@@ -3,7 +3,7 @@
  * the holder ends the lease, also one whose answer was lost.
  */
 import { isJsonObject } from '../../tokens/strict-json.ts';
-import type { LeaseBroker, LeaseHolder, LeasedSecret } from '../secret-store.ts';
+import type { LeaseBroker, LeaseHolder, LeasedSecret, VaultUser } from '../secret-store.ts';
 import { VaultUnavailable, saidBy } from './fault.ts';
 import { textFields } from './key-value.ts';
 import type { LoggedIn } from './login.ts';
@@ -11,6 +11,15 @@ import type { Questions, VaultQuestion } from './questions.ts';
 import type { VaultSession } from './session.ts';
 import type { SubjectLogins } from './subject-logins.ts';
 import type { VaultAnswer } from './transport.ts';
+
+export interface VaultHolder extends LeaseHolder {
+  /** Whether its policies let it read this path; nothing is read. */
+  may(path: string): Promise<boolean>;
+}
+
+export interface VaultLeaseBroker extends LeaseBroker {
+  openHolder(lifetimeSeconds: number, as?: VaultUser): Promise<VaultHolder>;
+}
 
 /** A token that is made, and ends, as soon as this is over is not worth a lease. */
 const HOLDER_MIN_SECONDS = 5;
@@ -20,7 +29,7 @@ export function createLeaseBroker(parts: {
   readonly session: VaultSession;
   readonly subjects: SubjectLogins | undefined;
   readonly tokenRole: string | undefined;
-}): LeaseBroker {
+}): VaultLeaseBroker {
   const { questions, session, subjects, tokenRole } = parts;
 
   async function openUnder(
@@ -79,10 +88,11 @@ export function createLeaseBroker(parts: {
   };
 }
 
-function holderOf(questions: Questions, token: string, accessor: string, lifetimeSeconds: number): LeaseHolder {
+function holderOf(questions: Questions, token: string, accessor: string, lifetimeSeconds: number): VaultHolder {
   const endsAtMs = performance.now() + lifetimeSeconds * 1000;
   return {
     accessor,
+    may: (path) => mayRead(path, (question) => questions.ask({ ...question, token })),
     async lease(path) {
       const startedMs = performance.now();
       const answer = await questions.ask({ method: 'GET', path, token, repeat: 'once' });
@@ -93,6 +103,19 @@ function holderOf(questions: Questions, token: string, accessor: string, lifetim
       return { leased: leaseIn(answer, (endsAtMs - startedMs) / 1000) };
     },
   };
+}
+
+/** Whether the policies of who asks let it read a path (`sys/capabilities-self`, which the policy `default` allows). */
+export async function mayRead(
+  path: string,
+  ask: (question: Omit<VaultQuestion, 'token'>) => Promise<VaultAnswer>,
+): Promise<boolean> {
+  const question = 'sys/capabilities-self';
+  const answer = await ask({ method: 'POST', path: question, body: { paths: [path] }, repeat: 'safe' });
+  const capabilities = answer.body?.['capabilities'];
+  if (answer.status !== 200 || !Array.isArray(capabilities))
+    throw new VaultUnavailable('login_refused', `${question}: the policy "default" may be missing`);
+  return capabilities.includes('read') || capabilities.includes('root');
 }
 
 /** Ends no later than its holder does, whatever the engine says. */
