@@ -46,6 +46,8 @@ export interface AuthenticatedClient {
   readonly id: string;
   readonly object: StoredObject<'client'>;
   readonly method: AuthMethod;
+  /** `iss` of the trusted issuer whose token it authenticated with. */
+  readonly vouchedBy: string | undefined;
   readonly marks: readonly PendingMark[];
 }
 
@@ -202,7 +204,7 @@ async function byPlatform(
   // "Every token" means what is exchanged: a platform token that may be used again is a credential, as a secret is.
   if (revoked !== undefined && (revoked.kind !== 'all' || marks.length > 0))
     return refuse('client_assertion_invalid', { fault: 'revoked', client: client.spec.id });
-  return made(client, 'workload_identity', marks);
+  return made(client, 'workload_identity', marks, iss);
 }
 
 /** Nothing that a revocation could hit, to be filled in. */
@@ -225,8 +227,13 @@ function admit(object: StoredObject<'client'> | undefined, method: AuthMethod): 
   return object;
 }
 
-function made(object: StoredObject<'client'>, method: AuthMethod, marks: readonly PendingMark[]): AuthenticatedClient {
-  return { id: object.spec.id, object, method, marks } as AuthenticatedClient;
+function made(
+  object: StoredObject<'client'>,
+  method: AuthMethod,
+  marks: readonly PendingMark[],
+  vouchedBy?: string,
+): AuthenticatedClient {
+  return { id: object.spec.id, object, method, vouchedBy, marks } as AuthenticatedClient;
 }
 
 function invalid(fault: Fault): Refusal {

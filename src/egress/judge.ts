@@ -128,7 +128,11 @@ export async function whyNoMore(
   const requester = await registry.client(own.clientId);
   if (requester === undefined || requester.disabled)
     return refuse('egress_token_revoked', { fault: 'requester_disabled' });
-  const dead = await whyDead({ party: subject, facts: recalled.facts, chain: own.chain }, registry, parts);
+  const dead = await whyDead(
+    { ...recalled.issued, party: subject, facts: recalled.facts, chain: own.chain },
+    registry,
+    parts,
+  );
   if (dead !== undefined)
     return refuse('egress_token_revoked', dead.dead === 'revoked' ? { by: dead.by } : { fault: dead.dead });
   const upstream = await registry.upstream(name);

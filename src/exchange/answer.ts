@@ -123,12 +123,15 @@ export function pendingMarks(facts: Facts): readonly { readonly mark: PendingMar
 function issuedRow(facts: Facts, recording: Recording, minted: MintedToken): IssuedRow {
   const { delegation } = facts;
   if (delegation === undefined) throw new Error('a token was minted without a delegation');
+  const shown = facts.impersonation === true ? [] : delegation.chain;
+  const named = [delegation.subject.principal, ...shown].map(({ issuer }) => issuer);
   return {
     jti: minted.claims.jti,
     ancestors: lineageOf(facts),
+    vouchedBy: vouchersOf(facts).filter((iss) => !named.includes(iss)),
     subjectRef: recording.refOf(delegation.subject),
     clientId: facts.client.id,
-    actors: facts.impersonation === true ? [] : recording.actorRefs(delegation.chain),
+    actors: recording.actorRefs(shown),
     resources: (facts.targets ?? []).map((target) => target.uri),
     kid: minted.kid,
     issuedAtSeconds: minted.claims.iat,
@@ -141,4 +144,10 @@ function issuedRow(facts: Facts, recording: Recording, minted: MintedToken): Iss
 export function lineageOf({ subjectToken, actorToken }: Facts): readonly string[] {
   const tokens = [subjectToken, actorToken].filter((token) => token !== undefined);
   return [...new Set(tokens.flatMap(({ identity, ancestors }) => [identity, ...ancestors]))];
+}
+
+/** `iss` of the trusted issuers that vouched for somebody who takes part: the caller, the subject, an actor. */
+export function vouchersOf({ client, subjectToken, actorToken }: Facts): readonly string[] {
+  const tokens = [subjectToken, actorToken].filter((token) => token !== undefined);
+  return [...new Set([client.vouchedBy ?? [], ...tokens.map(({ facts }) => facts.issuers)].flat())];
 }

@@ -73,21 +73,21 @@ export function tokenClaims(grant: AuthorizedGrant, request: MintRequest): Acces
   };
 }
 
-/** What a revocation can hit of the token to be issued, but for its `jti`, which nobody can know yet. */
+/** What a revocation can hit of the token to be issued, but for its `jti`, which nobody can know yet; `behind`: what it is made from. */
 export function factsOfGrant(
   grant: AuthorizedGrant,
   { issuer, clientId, issuedAtSeconds }: MintRequest,
-  lineage: readonly string[],
+  behind: Pick<TokenFacts, 'identities' | 'issuers'>,
 ): TokenFacts {
   const principals = [grant.subject.principal, ...grant.chain];
   const ours = principals.filter((principal) => principal.issuer === issuer).map(({ sub }) => sub);
   return {
-    identities: lineage,
+    identities: behind.identities,
     subjects: [grant.subject.principal],
     actors: grant.chain,
     clients: [clientId, ...ours],
     resources: grant.targets.map((target) => target.uri),
-    issuers: principals.map((principal) => principal.issuer).filter((iss) => iss !== issuer),
+    issuers: [...principals.map((principal) => principal.issuer).filter((iss) => iss !== issuer), ...behind.issuers],
     issuedAtSeconds,
   };
 }

@@ -44,6 +44,8 @@ export interface VerifiedToken {
   /** Identity of the token itself (its `jti` where it is ours), for lineage. */
   readonly identity: string;
   readonly ancestors: readonly string[];
+  /** Of one of ours: `iss` of trusted issuers that vouched for somebody in it and are not named in it. */
+  readonly vouchedBy: readonly string[];
   /** `iss` of the token: what an absent `iss` in its `may_act` means. */
   readonly issuer: string;
   readonly mayAct: unknown;
@@ -124,6 +126,7 @@ async function verifyOwn(
     expiresAtSeconds: own.exp,
     identity: own.jti,
     ancestors: issued.ancestors,
+    vouchedBy: issued.vouchedBy,
     issuer: parts.issuer,
     mayAct: undefined,
     facts,
@@ -141,6 +144,8 @@ function refuseDead(role: Role, because: DeadBecause): Refusal {
       return refuse(`${role}_disabled`);
     case 'revoked':
       return refuse(`${role}_token_revoked`, { revoked: because.by });
+    case 'voucher_disabled':
+      return refuse(`${role}_token_issuer_disabled`);
     case 'member_disabled':
       return refuse('chain_member_disabled');
   }
@@ -224,6 +229,7 @@ async function verifyExternal(
     expiresAtSeconds: external.exp,
     identity: external.identity,
     ancestors: [],
+    vouchedBy: [],
     issuer: iss,
     mayAct: external.mayAct,
     facts: factsOfExternal(external, issuer.spec, party, chain),

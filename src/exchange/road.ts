@@ -18,7 +18,7 @@ import type { SigningKey } from '../tokens/access-token.ts';
 import type { Predicate, TokenFacts } from '../tokens/revocation.ts';
 import type { Credentials } from '../upstream/credential.ts';
 import type { Arrival } from '../core/arrival.ts';
-import { answerWith, lineageOf, pendingMarks } from './answer.ts';
+import { answerWith, lineageOf, pendingMarks, vouchersOf } from './answer.ts';
 import type { Answer, AnswerParts, Result } from './answer.ts';
 import { authorizeIdentity } from './decision.ts';
 import type { AuthorizedGrant, Decide } from './decision.ts';
@@ -133,7 +133,7 @@ async function travel(parts: RoadParts, facts: Facts, registry: Registry): Promi
     subjectToken: facts.subjectToken,
     actorToken: facts.actorToken,
   };
-  const ofGrant = factsOfGrant(grant, minting, lineageOf(facts));
+  const ofGrant = factsOfGrant(grant, minting, { identities: lineageOf(facts), issuers: vouchersOf(facts) });
   const stillborn = await checkStillborn(parts, ofGrant, registry);
   if (stillborn !== undefined) return stillborn;
   if (dispatched.request.wants === 'credential') return obtain(parts, facts, { grant, minting, facts: ofGrant });

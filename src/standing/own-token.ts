@@ -26,6 +26,8 @@ import type { Party, PartyClaims } from './party.ts';
 /** What was remembered of a token of ours when it was issued. */
 export interface IssuedToken {
   readonly ancestors: readonly string[];
+  /** `iss` of trusted issuers that vouched for somebody in it and are not named in it. */
+  readonly vouchedBy: readonly string[];
   readonly claims: PartyClaims;
   /** Who it is about, as records name them: the ref of a person, or `client:<id>`. */
   readonly subjectRef: string;
@@ -87,7 +89,7 @@ export function createOwnTokens(parts: OwnTokenParts): OwnTokens {
       const row = await parts.issued.find(own.jti);
       const issued = row === undefined ? undefined : await openIssued(parts.persons, own.jti, party, row);
       if (issued === undefined) return { fallen: 'not_committed' };
-      return { party, issued, facts: factsOfOwnToken(own, parts.issuer, issued.ancestors) };
+      return { party, issued, facts: factsOfOwnToken(own, parts.issuer, issued) };
     },
   };
 }
@@ -97,9 +99,9 @@ async function openIssued(
   persons: PersonKeys,
   jti: string,
   subject: Party,
-  { ancestors, subjectRef, subjectClaims }: IssuedRecord,
+  { ancestors, vouchedBy, subjectRef, subjectClaims }: IssuedRecord,
 ): Promise<IssuedToken | undefined> {
-  if (subjectClaims === null) return { ancestors, subjectRef, claims: { groups: [] } };
+  if (subjectClaims === null) return { ancestors, vouchedBy, subjectRef, claims: { groups: [] } };
   const ref = await persons.find(subject.principal);
   const key = ref === undefined ? undefined : await persons.open(ref);
   // Nobody acts for the person any more.
@@ -107,7 +109,7 @@ async function openIssued(
   try {
     const { groups = [], email, name } = openPerson({ ref, key }, jti, subjectClaims);
     const claims = { groups, ...(email === undefined ? {} : { email }), ...(name === undefined ? {} : { name }) };
-    return { ancestors, subjectRef, claims };
+    return { ancestors, vouchedBy, subjectRef, claims };
   } catch {
     // Sealed under an earlier key: erased, and seen again since.
     return undefined;
@@ -116,15 +118,19 @@ async function openIssued(
 
 /** Why nobody may use such a token any more, whoever brings it; `undefined` = nothing is against it. */
 export type DeadBecause =
-  | { readonly dead: 'name_taken' | 'subject_disabled' | 'member_disabled' }
+  | { readonly dead: 'name_taken' | 'subject_disabled' | 'voucher_disabled' | 'member_disabled' }
   | { readonly dead: 'revoked'; readonly by: Predicate['kind'] };
 
 /**
- * Its subject's name is somebody else's by now (R13), or the subject is disabled, or it was revoked, or somebody in its
- * chain was disabled. RFC 8693 §4.1: earlier actors are no ground for access; they are one against it.
+ * Its subject's name is somebody else's by now (R13), or the subject is disabled, or it was revoked, or an issuer that
+ * authenticated a client in it, or somebody in its chain, was disabled. RFC 8693 §4.1: earlier actors are no ground for access; they are one against it.
  */
 export async function whyDead(
-  token: { readonly party: Party; readonly facts: TokenFacts; readonly chain: readonly Actor[] },
+  token: Pick<IssuedToken, 'vouchedBy'> & {
+    readonly party: Party;
+    readonly facts: TokenFacts;
+    readonly chain: readonly Actor[];
+  },
   registry: Registry,
   parts: {
     readonly issuer: string;
@@ -135,6 +141,10 @@ export async function whyDead(
   if (token.party.disabled) return { dead: 'subject_disabled' };
   const revoked = await parts.findRevocation(token.facts, registry.state);
   if (revoked !== undefined) return { dead: 'revoked', by: revoked.kind };
+  for (const iss of token.vouchedBy) {
+    const issuer = await registry.issuer(iss);
+    if (issuer === undefined || issuer.disabled) return { dead: 'voucher_disabled' };
+  }
   for (const actor of token.chain) {
     const party = await findParty(actor, registry, parts.issuer);
     const gone = party === undefined && actor.issuer === parts.issuer;

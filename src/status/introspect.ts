@@ -49,7 +49,7 @@ export function createIntrospection(parts: IntrospectParts) {
     const recalled = await parts.ownTokens.recall(own, registry);
     if ('fallen' in recalled) return INACTIVE;
     const { party, facts, issued } = recalled;
-    if ((await whyDead({ party, facts, chain: own.chain }, registry, parts)) !== undefined) return INACTIVE;
+    if ((await whyDead({ ...issued, party, facts, chain: own.chain }, registry, parts)) !== undefined) return INACTIVE;
     const told = TOLD.flatMap((name) => (claims[name] === undefined ? [] : [[name, claims[name]] as const]));
     return {
       body: { active: true, token_type: 'Bearer', ...Object.fromEntries(told) },

@@ -54,14 +54,14 @@ WITH mark AS (
   FROM candidate LEFT JOIN lost USING (ord)
   WHERE candidate.seq = coalesce(lost.seq, -1) ORDER BY ord
 ), issued AS (
-  INSERT INTO issued_token (jti, ancestors, subject_ref, client_id, actors, resources, kid, issued_at, expires_at, subject_claims)
-  SELECT jti, ancestors::text[], subject_ref, client_id, actors::text[], resources::text[], kid,
+  INSERT INTO issued_token (jti, ancestors, vouched_by, subject_ref, client_id, actors, resources, kid, issued_at, expires_at, subject_claims)
+  SELECT jti, ancestors::text[], vouched_by::text[], subject_ref, client_id, actors::text[], resources::text[], kid,
     to_timestamp(issued_at), to_timestamp(expires_at), subject_claims
-  FROM unnest(${parameters(20, ['int', 'text', 'text', 'text', 'text', 'text', 'text', 'text', 'float8', 'float8', 'text'])})
-    AS t(ord, jti, ancestors, subject_ref, client_id, actors, resources, kid, issued_at, expires_at, subject_claims)
+  FROM unnest(${parameters(20, ['int', 'text', 'text', 'text', 'text', 'text', 'text', 'text', 'text', 'float8', 'float8', 'text'])})
+    AS t(ord, jti, ancestors, vouched_by, subject_ref, client_id, actors, resources, kid, issued_at, expires_at, subject_claims)
   WHERE NOT EXISTS (SELECT FROM lost WHERE lost.ord = t.ord)
 ), revoking AS (
-  SELECT * FROM unnest(${parameters(31, ['int', 'text', 'text', 'float8', 'int', 'text'])})
+  SELECT * FROM unnest(${parameters(32, ['int', 'text', 'text', 'float8', 'int', 'text'])})
     AS t(ord, kind, value, issued_until, lifetime, record_id)
   WHERE NOT EXISTS (SELECT FROM lost WHERE lost.ord = t.ord)
 ), revoked AS (
@@ -109,6 +109,7 @@ export async function runCommitStatement(
       ([ord]) => ord,
       ([, { jti }]) => jti,
       ([, { ancestors }]) => textArray(ancestors),
+      ([, { vouchedBy }]) => textArray(vouchedBy),
       ([, { subjectRef }]) => subjectRef,
       ([, { clientId }]) => clientId,
       ([, { actors }]) => textArray(actors),

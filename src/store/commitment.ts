@@ -20,6 +20,8 @@ export interface IssuedRow {
   readonly jti: string;
   /** Identities of every token that it descends from: `jti` of ours, hashes of external ones. */
   readonly ancestors: readonly string[];
+  /** `iss` of trusted issuers that vouched for somebody in it and are not named in it. */
+  readonly vouchedBy: readonly string[];
   readonly subjectRef: string;
   readonly clientId: string;
   /** Client ids or refs of the whole chain, the current actor first. */

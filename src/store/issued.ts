@@ -7,6 +7,8 @@ import { groupLookups } from './grouping.ts';
 
 export interface IssuedRecord {
   readonly ancestors: readonly string[];
+  /** `iss` of trusted issuers that vouched for somebody in it and are not named in it. */
+  readonly vouchedBy: readonly string[];
   /** The ref of a person, or `client:<id>`. */
   readonly subjectRef: string;
   /** Sealed under the key of its person; null for a client. */
@@ -27,15 +29,20 @@ export function createIssuedTokens(db: Database): IssuedTokens {
     const rows = await db.query<{
       jti: string;
       ancestors: string[];
+      vouched_by: string[];
       subject_ref: string;
       subject_claims: string | null;
-    }>('SELECT jti, ancestors, subject_ref, subject_claims FROM issued_token WHERE jti = ANY($1::text[])', [jtis], {
-      name: 'issued-find',
-    });
+    }>(
+      'SELECT jti, ancestors, vouched_by, subject_ref, subject_claims FROM issued_token WHERE jti = ANY($1::text[])',
+      [jtis],
+      {
+        name: 'issued-find',
+      },
+    );
     return new Map(
-      rows.map(({ jti, ancestors, subject_ref: subjectRef, subject_claims: subjectClaims }) => [
+      rows.map(({ jti, ancestors, vouched_by: vouchedBy, subject_ref: subjectRef, subject_claims: subjectClaims }) => [
         jti,
-        { ancestors, subjectRef, subjectClaims },
+        { ancestors, vouchedBy, subjectRef, subjectClaims },
       ]),
     );
   });

@@ -4,6 +4,7 @@
  * that commits their record (`commit-statement.ts`). An unknown state is thrown, never taken for "not revoked".
  */
 import { CLOCK_MARGIN_SECONDS, KEPT_AFTER_EXPIRY_SECONDS } from '../core/clock.ts';
+import { issValues } from '../objects/issuer.ts';
 import type { Kind, Specs } from '../objects/kinds.ts';
 import type { StateSeen } from '../objects/registry.ts';
 import { MAX_TOKEN_LIFETIME_SECONDS } from '../objects/resource.ts';
@@ -69,12 +70,18 @@ SELECT kind, value, issued_until, max(issued_until) OVER () AS latest FROM revoc
   AND (issued_until IS NULL OR issued_until > extract(epoch FROM clock_timestamp()) - $1)
 ORDER BY issued_until IS NOT NULL, kind, value LIMIT ${LISTED_MAX + 1}`;
 
-// The clients with the fewest tokens are listed until the list is full; the others are named.
+// Revoked, exchanged from one that was, or vouched for by an issuer that was revoked or (`$2`) switched off without being named
+// in it, so that no other predicate can say so. The clients with the fewest tokens are listed until the list is full; the others are named.
 const TOKENS = `
 WITH revoked AS (SELECT value FROM revocation WHERE kind = 'token' AND expires_at > clock_timestamp()
+), voucher AS (
+  SELECT value AS iss, issued_until FROM revocation WHERE kind = 'issuer' AND expires_at > clock_timestamp()
+  UNION ALL SELECT iss, NULL FROM unnest($2::text[]) AS iss
 ), dead AS (
   SELECT jti, client_id, issued_at FROM issued_token WHERE expires_at > clock_timestamp() - interval '${KEPT_AFTER_EXPIRY_SECONDS} seconds'
-    AND (jti IN (SELECT value FROM revoked) OR ancestors && ARRAY(SELECT value FROM revoked))
+    AND (jti IN (SELECT value FROM revoked) OR ancestors && ARRAY(SELECT value FROM revoked)
+      OR vouched_by <> '{}' AND EXISTS (SELECT FROM voucher WHERE iss = ANY (vouched_by)
+        AND (issued_until IS NULL OR issued_at <= to_timestamp(issued_until))))
 ), per_client AS (
   SELECT client_id, ceil(extract(epoch FROM max(issued_at)))::float8 AS latest,
     sum(count(*)) OVER (ORDER BY count(*), client_id) AS running FROM dead GROUP BY client_id
@@ -115,11 +122,14 @@ export function createRevocations(db: Database): Revocations {
       return findRevocation(facts, (key) => inForce.get(key));
     },
     async inForce({ ownLifetimeSeconds, tokensMax }) {
-      const [predicates, tokens, switchedOff] = await Promise.all([
+      const [predicates, switchedOff] = await Promise.all([
         db.query<Row & Latest>(PREDICATES, [ownLifetimeSeconds], { name: 'revocation-predicates' }),
-        db.query<DeadToken>(TOKENS, [tokensMax], { name: 'revocation-tokens' }),
         db.query<SwitchedOff & Latest>(SWITCHED_OFF, [ownLifetimeSeconds], { name: 'revocation-switched-off' }),
       ]);
+      const vouchers = switchedOff.flatMap(({ kind, spec }) =>
+        kind === 'issuer' && spec !== null ? issValues(spec as Specs['issuer']) : [],
+      );
+      const tokens = await db.query<DeadToken>(TOKENS, [tokensMax, vouchers], { name: 'revocation-tokens' });
       const tooManyOff = switchedOff.length > LISTED_MAX;
       return {
         predicates: [

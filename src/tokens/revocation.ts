@@ -54,17 +54,26 @@ export function principalDigest({ issuer, sub }: Principal): string {
     .digest('base64url');
 }
 
-/** What a token of ours offers to predicates; `ancestors` where they are known. */
-export function factsOfOwnToken(own: OwnToken, ourIssuer: string, ancestors: readonly string[] = []): TokenFacts {
+const NOT_REMEMBERED = { ancestors: [], vouchedBy: [] };
+
+/** What a token of ours offers to predicates; with what was remembered of it, where that is known. */
+export function factsOfOwnToken(
+  own: OwnToken,
+  ourIssuer: string,
+  remembered: { readonly ancestors: readonly string[]; readonly vouchedBy: readonly string[] } = NOT_REMEMBERED,
+): TokenFacts {
   const principals = [own.subject, ...own.chain];
   const ours = principals.filter(({ issuer }) => issuer === ourIssuer).map(({ sub }) => sub);
   return {
-    identities: [own.jti, ...ancestors],
+    identities: [own.jti, ...remembered.ancestors],
     subjects: [own.subject],
     actors: own.chain,
     clients: [own.clientId, ...ours],
     resources: own.audience,
-    issuers: principals.map(({ issuer }) => issuer).filter((issuer) => issuer !== ourIssuer),
+    issuers: [
+      ...principals.map(({ issuer }) => issuer).filter((issuer) => issuer !== ourIssuer),
+      ...remembered.vouchedBy,
+    ],
     kid: own.kid,
     issuedAtSeconds: own.iat,
   };

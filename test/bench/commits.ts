@@ -47,6 +47,7 @@ function request(): Commitment {
     issued: {
       jti,
       ancestors: [newUuid()],
+      vouchedBy: [],
       subjectRef: newUuid(),
       clientId: 'agent-1',
       actors: ['agent-1'],

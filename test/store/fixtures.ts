@@ -59,6 +59,7 @@ export function issuedRow(jti: string, fields: Partial<IssuedRow> = {}): IssuedR
   return {
     jti,
     ancestors: [],
+    vouchedBy: [],
     subjectRef: newUuid(),
     clientId: 'agent-1',
     actors: ['agent-1'],
