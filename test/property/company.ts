@@ -8,6 +8,8 @@ import { issuerId } from './model.ts';
 import type { ActAsRule, Company, Edge, ResourceFacts, Rule, Somebody, Who } from './model.ts';
 
 export const RESOURCES = ['r0', 'r1', 'r2', 'r3', 'r4', 'r5'] as const;
+export const UPSTREAMS = ['up0', 'up1'] as const;
+const TARGETS = [...RESOURCES, ...UPSTREAMS];
 /** These two share an audience group. */
 export const GROUPED = ['r3', 'r4'] as const;
 export const AGENTS = ['a0', 'a1', 'a2'] as const;
@@ -38,6 +40,8 @@ export interface Plan {
   readonly defaults: readonly (readonly string[])[];
   readonly lifetimes: readonly number[];
   readonly extraServers: readonly (string | undefined)[];
+  /** Of each upstream. */
+  readonly callers: readonly (readonly string[])[];
   readonly memberships: readonly (readonly string[])[];
 }
 
@@ -57,6 +61,7 @@ export function chance(percent: number): fc.Arbitrary<boolean> {
 }
 
 const anyResource = fc.constantFrom(...RESOURCES);
+const anyTarget = fc.constantFrom(...TARGETS);
 const someScopes = (resource: string): fc.Arbitrary<string[]> =>
   fc.noBias(fc.subarray([...scopesOf(resource)], { minLength: 1 }));
 const CLIENTS = [...AGENTS, ...RESOURCES.map((name) => `s${name.slice(1)}`), 'ghost'];
@@ -75,7 +80,7 @@ const narrowRule: fc.Arbitrary<Rule> = fc
     effect: fc.noBias(fc.constantFrom('permit' as const, 'permit' as const, 'forbid' as const)),
     action: fc.noBias(fc.constantFrom('access' as const, 'act' as const, 'act' as const)),
     who: fc.noBias(anyWho),
-    resource: anyResource,
+    resource: anyTarget,
     scope: fc.noBias(fc.constantFrom(0, 1, 2)),
     whole: chance(20),
     via: fc.noBias(fc.constantFrom(undefined, undefined, undefined, true, false)),
@@ -91,7 +96,7 @@ const impersonationRule: fc.Arbitrary<Rule> = fc
   .record({
     client: fc.noBias(fc.constantFrom('a1', 'a1', 's2')),
     everywhere: chance(40),
-    resource: anyResource,
+    resource: anyTarget,
     scope: fc.noBias(fc.constantFrom(undefined, 0, 1)),
   })
   .map(({ client, everywhere, resource, scope }) => ({
@@ -102,18 +107,16 @@ const impersonationRule: fc.Arbitrary<Rule> = fc
   }));
 
 /** Most resources are open to most; which are not is what is generated. */
-const broadRules: fc.Arbitrary<Rule[]> = fc
-  .tuple(...RESOURCES.map(() => fc.tuple(chance(95), chance(96))))
-  .map((open) =>
-    open.flatMap(([access, act], index) => {
-      const resource = RESOURCES[index];
-      const rule = (action: 'access' | 'act', who: Who): Rule => ({ effect: 'permit', action, who, resource });
-      return [
-        ...(access ? [rule('access', { by: 'anyone', id: '' })] : [rule('access', { by: 'role', id: 'lead' })]),
-        ...(act ? [rule('act', { by: 'anyone', id: '' })] : [rule('act', { by: 'group', id: 'agents' })]),
-      ];
-    }),
-  );
+const broadRules: fc.Arbitrary<Rule[]> = fc.tuple(...TARGETS.map(() => fc.tuple(chance(95), chance(96)))).map((open) =>
+  open.flatMap(([access, act], index) => {
+    const resource = TARGETS[index];
+    const rule = (action: 'access' | 'act', who: Who): Rule => ({ effect: 'permit', action, who, resource });
+    return [
+      ...(access ? [rule('access', { by: 'anyone', id: '' })] : [rule('access', { by: 'role', id: 'lead' })]),
+      ...(act ? [rule('act', { by: 'anyone', id: '' })] : [rule('act', { by: 'group', id: 'agents' })]),
+    ];
+  }),
+);
 
 const actAsRules: fc.Arbitrary<ActAsRule[]> = fc
   .array(
@@ -129,13 +132,17 @@ const actAsRules: fc.Arbitrary<ActAsRule[]> = fc
   )
   .map((rules) => rules.map(({ client, actor }) => ({ client, ...actor })));
 
-/** A ring over the first four resources, so that loops and long ways exist, and some edges anywhere. */
+/** A ring over the first four resources, so that loops and long ways exist, some edges anywhere, and some to upstreams. */
 const edges: fc.Arbitrary<Edge[]> = fc
   .tuple(
     ...[0, 1, 2, 3].map((from) => edgeBetween(`r${from}`, `r${(from + 1) % 4}`)),
     fc.array(
       fc.tuple(anyResource, anyResource).chain(([from, to]) => edgeBetween(from, to)),
       { minLength: 2, maxLength: 8 },
+    ),
+    fc.array(
+      fc.tuple(anyResource, fc.constantFrom(...UPSTREAMS)).chain(([from, to]) => edgeBetween(from, to)),
+      { minLength: 1, maxLength: 2 },
     ),
   )
   .map((parts) => parts.flat());
@@ -163,10 +170,11 @@ export const plans: fc.Arbitrary<Plan> = fc.record({
     .map((parts) => [...ALWAYS, ...parts.flat()]),
   actAs: actAsRules,
   defaults: fc.tuple(
-    ...RESOURCES.map((name) => fc.tuple(chance(92), someScopes(name)).map(([some, scopes]) => (some ? scopes : []))),
+    ...TARGETS.map((name) => fc.tuple(chance(92), someScopes(name)).map(([some, scopes]) => (some ? scopes : []))),
   ),
-  lifetimes: fc.tuple(...RESOURCES.map(() => fc.constantFrom(300, 60, 120, 900))),
+  lifetimes: fc.tuple(...TARGETS.map(() => fc.constantFrom(300, 60, 120, 900))),
   extraServers: fc.tuple(...RESOURCES.map(() => fc.constantFrom(undefined, undefined, 's0', 's1'))),
+  callers: fc.tuple(...UPSTREAMS.map(() => fc.noBias(fc.subarray(CLIENTS, { minLength: 4 })))),
   memberships: fc.tuple(...USERS.map(() => fc.noBias(fc.subarray(['staff', 'eng', 'ops'])))),
 });
 
@@ -182,9 +190,17 @@ export function companyOf(plan: Plan, issuers: Issuers, disabled: ReadonlySet<st
     lifetimeSeconds: plan.lifetimes[index] ?? 300,
     audienceGroup: GROUPED.some((grouped) => grouped === name) ? 'pair' : undefined,
   }));
+  const upstreams = UPSTREAMS.map((name, index): ResourceFacts => {
+    const uri = `${issuers.ours}/egress/${name}`;
+    const at = RESOURCES.length + index;
+    return {
+      ...{ name, uri, alias: uri, scopes: scopesOf(name), defaults: plan.defaults[at] ?? [], servers: [] },
+      ...{ callers: plan.callers[index] ?? [], lifetimeSeconds: plan.lifetimes[at] ?? 300, audienceGroup: undefined },
+    };
+  });
   return {
     ourIssuer: issuers.ours,
-    resources,
+    resources: [...resources, ...upstreams],
     edges: plan.edges,
     rules: plan.rules,
     actAs: plan.actAs,
@@ -245,19 +261,30 @@ export function objectsOf(plan: Plan, issuers: Issuers): string {
       groups: clientNamed(id, issuers).groups,
       ...(id === 'a2' ? { identities: [{ issuer: 'cluster', sub: WORKLOAD }] } : {}),
     })),
-    resources: company.resources.map((resource) => ({
-      name: resource.name,
-      uri: resource.uri,
-      aliases: [resource.alias],
-      scopes: Object.fromEntries(resource.scopes.map((scope) => [scope, 'generated'])),
-      default_scopes: resource.defaults,
-      served_by: resource.servers,
-      lifetime_seconds: resource.lifetimeSeconds,
-      ...(resource.audienceGroup === undefined ? {} : { audience_group: resource.audienceGroup }),
-      calls: company.edges
-        .filter((edge) => edge.from === resource.name)
-        .map(({ to, needs, gives }) => ({ resource: to, needs, gives })),
-    })),
+    resources: company.resources
+      .filter(({ callers }) => callers === undefined)
+      .map((resource) => ({
+        ...targetOf(resource),
+        uri: resource.uri,
+        aliases: [resource.alias],
+        served_by: resource.servers,
+        ...(resource.audienceGroup === undefined ? {} : { audience_group: resource.audienceGroup }),
+        calls: company.edges
+          .filter((edge) => edge.from === resource.name)
+          .map(({ to, needs, gives }) => ({
+            [UPSTREAMS.some((name) => name === to) ? 'upstream' : 'resource']: to,
+            ...{ needs, gives },
+          })),
+      })),
+    upstreams: company.resources
+      .filter(({ callers }) => callers !== undefined)
+      .map((upstream) => ({
+        ...targetOf(upstream),
+        callers: upstream.callers,
+        base_url: 'https://api.example',
+        requests: [{ methods: ['*'], path: '/**', scopes: upstream.scopes }],
+        credential: { kind: 'static', store: 'embedded', path: 'generated', field: 'key' },
+      })),
     roles: Object.entries(company.roleGroups).map(([name, groups]) => ({ name, groups })),
     subjects: [
       { issuer: 'corp', sub: 'u0', roles: ['lead'] },
@@ -265,6 +292,15 @@ export function objectsOf(plan: Plan, issuers: Issuers): string {
     ],
     policies: [{ id: 'generated', cedar: [...plan.rules.map(cedarOf), ...plan.actAs.map(cedarOfActAs)].join('\n') }],
   });
+}
+
+function targetOf({ name, scopes, defaults, lifetimeSeconds }: ResourceFacts) {
+  return {
+    name,
+    scopes: Object.fromEntries(scopes.map((scope) => [scope, 'generated'])),
+    default_scopes: defaults,
+    lifetime_seconds: lifetimeSeconds,
+  };
 }
 
 function cedarOf({ effect, action, who, resource, scope, via }: Rule): string {

@@ -48,6 +48,7 @@ export interface Edge {
   readonly gives: readonly string[];
 }
 
+/** A resource, or an upstream: that has callers, and nobody who serves it. */
 export interface ResourceFacts {
   readonly name: string;
   readonly uri: string;
@@ -55,6 +56,7 @@ export interface ResourceFacts {
   readonly scopes: readonly string[];
   readonly defaults: readonly string[];
   readonly servers: readonly string[];
+  readonly callers?: readonly string[];
   readonly lifetimeSeconds: number;
   readonly audienceGroup: string | undefined;
 }
@@ -208,6 +210,15 @@ function judgeFirstUse(company: Company, request: Request): Verdict {
     targets.every((target, index) =>
       (granted[index] ?? []).every((scope) => allows(company, 'impersonate', client, target.name, scope, via)),
     );
+  // "Its current actor (`act.sub`, else `client_id`) listed among the upstream's `callers`": a client of ours, by its id.
+  const endChain = impersonated ? [] : chain;
+  const current = endChain[0] ?? memberOf(client);
+  if (
+    targets.some(
+      ({ callers }) => callers !== undefined && !(current.iss === company.ourIssuer && callers.includes(current.sub)),
+    )
+  )
+    return { permitted: false, reasons: new Set(['caller_not_listed']) };
   const ends = [subjectToken?.exp, request.actor?.exp].filter((exp) => exp !== undefined);
   const hopped = via && targets.some((target) => !subjectToken.audience.includes(target.name));
   return {
@@ -216,7 +227,7 @@ function judgeFirstUse(company: Company, request: Request): Verdict {
       subject,
       scopes,
       audience: targets.map((target) => target.uri),
-      chain: impersonated ? [] : chain,
+      chain: endChain,
       lifetimeSeconds: Math.min(900, ...targets.map((target) => target.lifetimeSeconds)),
       notAfter: Math.min(...ends, Number.MAX_SAFE_INTEGER),
       hops: via ? subjectToken.hops + (hopped ? 1 : 0) : 0,
