@@ -2,6 +2,7 @@
 import { v7 as newUuid } from 'uuid';
 import { nowSeconds } from '../core/clock.ts';
 import type { Clock } from '../core/clock.ts';
+import { fillPath } from '../objects/upstream-templates.ts';
 import type { MintForVault } from '../secrets/vault/login.ts';
 import type { SigningKey } from '../tokens/access-token.ts';
 import { signVaultAssertion } from '../tokens/vault-assertion.ts';
@@ -27,7 +28,9 @@ export function createVaultMint(parts: {
       iat: now,
       nbf: now - EARLIER_SECONDS,
       exp: now + LIFETIME_SECONDS,
-      cambist_login: subject === undefined ? ('service' as const) : ('subject' as const),
+      ...(subject === undefined
+        ? { cambist_login: 'service' as const }
+        : { cambist_login: 'subject' as const, cambist_path: fillPath('{subject}', { subject }) }),
     };
     return signVaultAssertion(claims, await parts.signingKey());
   };

@@ -17,6 +17,8 @@ export interface VaultAssertionClaims {
   readonly exp: number;
   /** For `bound_claims`: a role for one of the two lets in nobody of the other. */
   readonly cambist_login: 'service' | 'subject';
+  /** Of a subject: its segment of a path (`{subject}`), for policies of Vault that are templates. */
+  readonly cambist_path?: string;
 }
 
 /** Signs with a key of access tokens, which Vault finds in our JWKS. */

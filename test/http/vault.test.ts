@@ -6,6 +6,7 @@ import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import type { VaultSettings } from '../../src/secrets/vault/settings.ts';
 import { startCambist } from '../support/cambist.ts';
 import type { TestCambist } from '../support/cambist.ts';
+import { callOver, issue, startUpstream } from '../support/egress.ts';
 import { parseExposition } from '../support/exposition.ts';
 import { basicHeader } from '../support/token-client.ts';
 import { withVault } from '../support/vault.ts';
@@ -17,6 +18,18 @@ clients:
   - { id: agent, auth: [client_secret_basic] }
 resources:
   - { name: notes, uri: 'https://notes.test/mcp', scopes: { read: Read }, default_scopes: [read], served_by: [agent] }
+issuers: [{ name: corp, issuer: 'https://idp.example', jwks_uri: 'https://idp.example/jwks' }]
+`;
+/** The key of each person lies at a place of their own, and Vault itself sees to it that only they get there. */
+const personal = (url: string) => `
+upstreams:
+  - name: api
+    base_url: '${url}'
+    internal: true
+    scopes: { 'api:use': Use }
+    callers: [agent]
+    requests: [{ methods: ['*'], path: '/**', scopes: ['api:use'] }]
+    credential: { kind: static, store: vault, path: 'people/{subject}', field: token, login: subject }
 `;
 
 withVault('Cambist and Vault', (start) => {
@@ -56,6 +69,7 @@ withVault('Cambist and Vault', (start) => {
         user_claim: 'sub',
         bound_audiences: ['https://vault.test'],
         bound_claims: { cambist_login: login },
+        ...(login === 'subject' ? { claim_mappings: { cambist_path: 'path' } } : {}),
         token_policies: policies,
         token_ttl: '20m',
       });
@@ -87,6 +101,34 @@ withVault('Cambist and Vault', (start) => {
     expect(await readAs('corp:bob', 'users/corp:bob')).toMatchObject({ found: { fields: { token: 'of-bob' } } });
     // What Cambist itself may read, a subject may not.
     expect(await readAs('corp:ada', 'shared')).toEqual({ missing: 'forbidden' });
+  });
+
+  test('injects the key of the person whose request it is, read as that person', async () => {
+    const cambist = await cambistKnownToVault();
+    const api = await startUpstream();
+    onTestFinished(() => api.stop());
+    await cambist.apply(personal(api.url));
+    const { accessor } = ((await vault.root('GET', 'sys/auth')) as Record<string, { accessor: string }>)['jwt/']!;
+    await vault.root('PUT', 'sys/policies/acl/of-subjects', {
+      policy: `path "secret/data/people/{{identity.entity.aliases.${accessor}.metadata.path}}" { capabilities = ["read"] }`,
+    });
+    for (const name of ['corp~3Aada', 'corp~3Abob~40x~2Etest'])
+      await vault.root('POST', `secret/data/people/${name}`, { data: { token: `of-${name}` } });
+    const callAs = async (sub: string) => {
+      const subject = { issuer: 'https://idp.example', sub };
+      const token = await issue(cambist, { clientId: 'agent', actors: ['agent'], subject });
+      return (await callOver(`${cambist.url}/egress/api/x`, { token })).status;
+    };
+    expect([await callAs('ada'), await callAs('bob@x.test')]).toEqual([200, 200]);
+    expect(api.arrived.map(({ headers }) => headers['authorization'])).toEqual([
+      ['Bearer of-corp~3Aada'],
+      ['Bearer of-corp~3Abob~40x~2Etest'],
+    ]);
+    // With the policy of somebody else there is nothing to be had.
+    await vault.root('PUT', 'sys/policies/acl/of-subjects', {
+      policy: 'path "secret/data/people/corp~3Aada" { capabilities = ["read"] }',
+    });
+    expect(await callAs('eve')).toBe(502);
   });
 
   test('a subject is not let in where the role is for Cambist itself', async () => {
