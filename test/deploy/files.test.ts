@@ -8,21 +8,26 @@ import { fileURLToPath } from 'node:url';
 import { Ajv } from 'ajv';
 import { describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
+import { formatFault } from '../../src/admin/fault.ts';
+import { readDocument } from '../../src/admin/document.ts';
 import { parseSettings } from '../../src/config/settings.ts';
+import type { Settings } from '../../src/config/settings.ts';
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 const read = (path: string) => readFileSync(join(ROOT, path), 'utf8');
 const VERSION = JSON.parse(read('package.json')).version as string;
 
 /** The settings that an environment amounts to; secrets are had as a deployment has them. */
-function settingsOf(environment: Record<string, string>, documentIssuer = false) {
+function settingsOf(environment: Record<string, string>, documentIssuer = false, yaml?: string) {
   const issuer = documentIssuer ? { CAMBIST_ISSUER: 'https://sts.example.com' } : {};
   const secrets: Record<string, string> = {
     url: 'postgresql://cambist_app:x@postgres:5432/cambist',
     key: createHash('sha256').update('a key').digest('base64'),
   };
+  const document = yaml === undefined ? undefined : readDocument(yaml, 'cambist.yaml');
+  if (Array.isArray(document)) throw new Error(document.map(formatFault).join('\n'));
   return parseSettings({
-    document: undefined,
+    document,
     environment: { ...environment, ...issuer },
     fileFolder: '/',
     cwd: '/',
@@ -144,7 +149,7 @@ describe('compose.yaml', () => {
       ['proxy', ['127.0.0.1:8443:8443']],
     ]);
     expect(compose.networks.back).toEqual({ internal: true });
-    expect([compose.services.postgres.networks, compose.services.vault.networks]).toEqual([['back'], ['back']]);
+    for (const name of ['postgres', 'vault', 'vault-setup']) expect(compose.services[name].networks).toEqual(['back']);
   });
 
   test('two nodes wait for the migration, run as one user without rights of the owner, and are told apart', () => {
@@ -161,14 +166,20 @@ describe('compose.yaml', () => {
 
   test.each(services.filter(([, { image }]) => (image as string).startsWith('cambist:')))(
     'Cambist takes the settings of %s',
-    (_, { environment }) => {
+    (_, { environment, configs }) => {
       const resolved = Object.fromEntries(
         Object.entries<string>(environment).map(([name, value]) => [
           name,
           value.replace('${CAMBIST_HOST:-localhost}', 'localhost'),
         ]),
       );
-      expect(settingsOf(resolved)).toMatchObject({ issuer: 'https://localhost:8443', database: { kind: 'postgres' } });
+      const mounted = (configs ?? []).find(({ target }: { target: string }) => target === environment.CAMBIST_CONFIG);
+      const settings = settingsOf(resolved, false, compose.configs[mounted?.source]?.content);
+      expect(settings).toMatchObject({ issuer: 'https://localhost:8443', database: { kind: 'postgres' } });
+      // Nodes, and commands that look at them, know of Vault; the migration has nothing to do with it.
+      expect((settings as Settings).vault?.login.method).toBe(
+        environment.CAMBIST_CONFIG === undefined ? undefined : 'jwt',
+      );
     },
   );
 });

@@ -24,6 +24,8 @@ export interface TestVault {
   ask(method: string, path: string, options?: AskOptions): Promise<{ status: number; body: Record<string, unknown> }>;
   /** Programs of plugins that it can run, by name; not there where the server is not ours. */
   hasPlugin(name: 'postgresql-database-plugin' | 'kubernetes-auth-plugin'): boolean;
+  /** The command line of Vault; `undefined` where the server is not ours. */
+  readonly program: string | undefined;
   /** Key with which it can be unsealed; `undefined` where the server is not ours. */
   readonly unsealKey: string | undefined;
   stop(): Promise<void>;
@@ -97,6 +99,7 @@ export async function startVault(): Promise<TestVault> {
     return {
       ...clientOf(source.address, source.token),
       hasPlugin: () => false,
+      program: undefined,
       unsealKey: undefined,
       stop: async () => {},
     };
@@ -138,6 +141,7 @@ async function startServer(program: string, plugins: string | undefined): Promis
   await untilReady(client, server, () => output);
   return {
     ...client,
+    program,
     hasPlugin: (name) => plugins !== undefined && existsSync(join(plugins, name)),
     unsealKey: /Unseal Key: (\S+)/.exec(output)?.[1],
     async stop() {

@@ -33,15 +33,20 @@ test('the settings in docs/configuration.md can be run', () => {
   });
 });
 
-test('the vault of docs/configuration.md can be added to them', () => {
-  const [settings = '', vault = ''] = blocks('yaml');
-  const document = readDocument(settings + vault, 'cambist.yaml');
+const VAULT_DOCS = readFileSync(new URL('../../../docs/vault.md', import.meta.url), 'utf8');
+
+test.each([
+  ['docs/configuration.md', blocks('yaml')[1], { method: 'kubernetes', role: 'cambist' }],
+  ['docs/vault.md', /```yaml\n([^]*?)```/.exec(VAULT_DOCS)?.[1], { method: 'jwt', role: 'cambist' }],
+])('the vault of %s can be added to them', (_, vault, login) => {
+  const [settings = ''] = blocks('yaml');
+  const document = readDocument(settings + String(vault), 'cambist.yaml');
   if (Array.isArray(document)) throw new Error(document.map(formatFault).join('\n'));
   const key = Buffer.from(Array.from({ length: 32 }, (_, index) => index)).toString('hex');
   const readSecret = (path: string) => ({ text: path.endsWith('kek') ? key : 'postgres://u:p@db/cambist' });
   const around = { environment: {}, fileFolder: '/etc/cambist', cwd: '/', hostName: 'n', readSecret };
   expect(parseSettings({ document, ...around })).toMatchObject({
-    vault: { caFile: '/etc/cambist/vault-ca.pem', login: { method: 'kubernetes', role: 'cambist' } },
+    vault: { caFile: '/etc/cambist/vault-ca.pem', login },
   });
 });
 
