@@ -25,6 +25,7 @@ import { createTelemetry } from './core/telemetry.ts';
 import { serveLocal } from './http/local.ts';
 import { CertificateRefused, readCertificate } from './http/tls.ts';
 import type { CertificateFault } from './http/tls.ts';
+import { readAuthority } from './secrets/vault/authority.ts';
 import { takeBackup } from './store/backup.ts';
 import type { Database } from './store/database.ts';
 import { createEnvelope } from './store/envelope.ts';
@@ -232,11 +233,19 @@ async function listenOn<T>(
 }
 
 /** Before anything is opened or made. */
-function refuseUnusableCertificates({ listen: ofCallers, adminListen }: Settings): void {
+function refuseUnusableCertificates({ listen: ofCallers, adminListen, vault }: Settings): void {
   const faults = Object.entries({ listen: ofCallers, admin_listen: adminListen }).flatMap(([setting, at]) => {
     const read = at?.tls === undefined ? undefined : readCertificate(at.tls);
     return read !== undefined && 'message' in read ? [certificateFault(setting, read)] : [];
   });
+  const authority = vault?.caFile === undefined ? undefined : readAuthority(vault.caFile);
+  if (authority !== undefined && 'fault' in authority)
+    faults.push({
+      file: 'settings',
+      path: 'vault.ca_file',
+      message: authority.fault,
+      fix: 'name the PEM file of the authority that signed the certificate of Vault',
+    });
   if (faults.length > 0) throw settingsFailure(faults);
 }
 

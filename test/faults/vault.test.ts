@@ -240,6 +240,16 @@ function declare(start: () => Promise<TestVault>): void {
     expect(disagreements(books)).toEqual([]);
     expect(disagreementsOfCalls(books, calls)).toEqual([]);
     expect(calls.filter(({ status }) => status === 200).length).toBeGreaterThan(100);
+    // Tokens and leases of Vault, keys, the secret of a client: in no line of the log, in no record.
+    const recorded = [...books.records.values()].map((own) => JSON.stringify(own)).join('\n');
+    for (const [where, text] of [
+      ['the log', log.join('\n')],
+      ['the records', recorded],
+    ] as const)
+      expect(
+        text.match(/hvs\.|key-\d|calendar-client-secret|calendar-token|"password":"[A-Za-z0-9]/g),
+        where,
+      ).toBeNull();
   }, 120_000);
 }
 

@@ -217,6 +217,10 @@ withVault('doctor and Vault', (start) => {
     expect(await badOf(upstreams, at('http://127.0.0.1:1'))).toEqual([
       expect.stringMatching(/^failed server: could not be reached \(ECONNREFUSED\) → see that it is up/),
     ]);
+    const lost = settingsOf({ address: 'https://127.0.0.1:1', caFile: '/nowhere/ca.pem' });
+    expect(await badOf(upstreams, lost)).toEqual([
+      'failed server: its TLS certificate was not accepted (vault.ca_file: /nowhere/ca.pem cannot be read: ENOENT) → name the authority that signed its certificate in vault.ca_file (VAULT_CACERT), or renew it',
+    ]);
     const health = { initialized: true, sealed: false, standby: true, version: '1.0.0' };
     const fake = await startFakeVault(() => ({
       status: 429,

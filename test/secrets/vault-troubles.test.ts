@@ -4,10 +4,16 @@
  * this folder; here is what it cannot.
  */
 import { expect, test } from 'vitest';
+import { CATALOGUE } from '../../src/core/telemetry/catalogue.ts';
+import { VAULT_FAULTS } from '../../src/secrets/vault/fault.ts';
 import type { VaultFaultCode } from '../../src/secrets/vault/fault.ts';
 import { loginAnswer, lookupAnswer, secretAnswer, startFakeVault } from '../support/fake-vault.ts';
 import type { Answering, FakeAnswer, FakeVault } from '../support/fake-vault.ts';
 import { openAdapter } from '../support/vault-adapter.ts';
+
+test('metrics know every trouble by its code', () => {
+  expect(CATALOGUE.vaultDuration.labels.outcome).toEqual(expect.arrayContaining(Object.keys(VAULT_FAULTS)));
+});
 
 const PLACE = { mount: undefined, path: 'github' };
 

@@ -32,7 +32,7 @@ export interface VaultEndpoint {
   readonly caFile: string | undefined;
 }
 
-/** Throws where the file of the authority cannot be read. */
+/** Opens no connection yet. */
 export function createVaultCalls({ address, namespace, caFile }: VaultEndpoint): VaultCalls {
   const transport = createTransport({ caFile });
   const client = nodeVault({

@@ -51,7 +51,7 @@ export interface VaultExamination {
 
 const HOLDER_SECONDS = 30;
 
-/** Throws where `caFile` cannot be read. */
+/** Asks nothing yet. */
 export function openVaultExamination(parts: {
   readonly settings: VaultSettings;
   readonly mint: MintForVault;

@@ -4,11 +4,11 @@
  * node-vault with status 200 whatever Vault said, and with Vault's own status inside: which answers are a success is
  * then decided in one place of ours, not by what the path looks like.
  */
-import { readFileSync } from 'node:fs';
 import { Agent, request } from 'undici';
 import type { Dispatcher } from 'undici';
 import { isJsonObject, parseStrictJson } from '../../tokens/strict-json.ts';
 import type { JsonObject } from '../../tokens/strict-json.ts';
+import { readAuthority } from './authority.ts';
 import { VaultUnavailable } from './fault.ts';
 
 /** What Vault answered. */
@@ -45,13 +45,11 @@ export interface Transport {
 const ANSWER_MAX_BYTES = 2_097_152;
 const CONNECTIONS_MAX = 64;
 
-/** Throws where the file of the authority cannot be read. */
+/** Opens nothing before it is first used; an authority that cannot be read is a fault of each request. */
 export function createTransport({ caFile }: { readonly caFile: string | undefined }): Transport {
-  const agent = new Agent({
-    connections: CONNECTIONS_MAX,
-    maxHeaderSize: 16_384,
-    connect: caFile === undefined ? {} : { ca: readFileSync(caFile, 'utf8') },
-  });
+  let agent: Agent | undefined;
+  const connections = () =>
+    (agent ??= new Agent({ connections: CONNECTIONS_MAX, maxHeaderSize: 16_384, connect: trusting(caFile) }));
   const closing = new AbortController();
   const isClosing = () => closing.signal.aborted;
 
@@ -63,7 +61,7 @@ export function createTransport({ caFile }: { readonly caFile: string | undefine
     }, timeoutMs);
     try {
       const response = await request(uri, {
-        dispatcher: agent,
+        dispatcher: connections(),
         method,
         headers: {
           ...headers,
@@ -95,9 +93,16 @@ export function createTransport({ caFile }: { readonly caFile: string | undefine
     }),
     async close() {
       closing.abort();
-      await agent.destroy();
+      await agent?.destroy();
     },
   };
+}
+
+function trusting(caFile: string | undefined): { readonly ca?: string } {
+  if (caFile === undefined) return {};
+  const read = readAuthority(caFile);
+  if ('fault' in read) throw new VaultUnavailable('tls', `vault.ca_file: ${read.fault}`, { notSent: true });
+  return { ca: read.pem };
 }
 
 async function readAnswer({ statusCode, headers, body }: Dispatcher.ResponseData): Promise<VaultAnswer> {

@@ -44,7 +44,7 @@ export interface VaultParts {
   readonly onAnswer?: (outcome: string, durationMs: number) => void;
 }
 
-/** Throws where `caFile` cannot be read. */
+/** Asks nothing yet. */
 export function createVault({ settings, logger, mint, onAnswer = () => undefined }: VaultParts): Vault {
   const calls = createVaultCalls(settings);
   const questions = createQuestions({ calls, timeoutMs: settings.timeoutMs, onAnswer });
