@@ -60,7 +60,7 @@ withVault('deploy/vault', (start) => {
     };
     const cambist = await startCambist({ objects: '', settings: { vault: settings } });
     onTestFinished(() => cambist.stop());
-    const ready = async () => (await (await fetch(`${cambist.url}/readyz`)).json()) as unknown;
+    const ready = async () => (await (await fetch(`${cambist.url}/readyz`)).json());
     await expect.poll(ready).toEqual({ status: 'ready', degraded: [{ name: 'vault' }] });
     await setUp(vault, cambist);
     await setUp(vault, cambist);

@@ -25,6 +25,9 @@ const FETCH = 'test/http/fetch.test.ts';
 const STATIC_CREDENTIALS = 'test/unit/upstream/static-credential.test.ts';
 const LEASES = 'test/unit/upstream/leases.test.ts';
 const INJECT = 'test/unit/upstream/inject.test.ts';
+const VAULT = 'test/http/vault.test.ts';
+const VAULT_FAULTS = 'test/secrets/vault-faults.test.ts';
+const VAULT_SETTINGS = 'test/unit/config/vault.test.ts';
 const REQUEST_RULES = 'test/unit/upstream/request-rules.test.ts';
 
 export const mutants = [
@@ -2242,5 +2245,77 @@ export const mutants = [
     replace: 'checkedAddresses(url, true, resolve, signal)',
     tests: EGRESS,
     title: 'is not connected to',
+  },
+  {
+    id: 'vault-paths-stay-in-their-place',
+    file: 'src/secrets/vault/calls.ts',
+    find: "if (!isPlainPath(path)) throw new Error('a path for Vault has a segment that could lead elsewhere');",
+    replace: '',
+    tests: VAULT_FAULTS,
+    title: '5: ',
+  },
+  {
+    id: 'vault-namespace-of-logins',
+    file: 'src/secrets/vault/calls.ts',
+    find: '(namespace === undefined || rootNamespace === true ?',
+    replace: '(namespace === undefined || token === undefined ?',
+    tests: VAULT_FAULTS,
+    title: '7: ',
+  },
+  {
+    id: 'vault-leases-are-asked-for-once',
+    file: 'src/secrets/vault/leases.ts',
+    find: "const answer = await questions.ask({ method: 'GET', path, token, repeat: 'once' });",
+    replace: "const answer = await questions.ask({ method: 'GET', path, token, repeat: 'safe' });",
+    tests: 'test/secrets/vault-troubles.test.ts',
+    title: 'a lease is asked for once',
+  },
+  {
+    id: 'vault-wrapping-comes-from-the-role',
+    file: 'src/secrets/vault/login.ts',
+    find: '!from.startsWith(`auth/${mount}/role/`) ||',
+    replace: 'from.startsWith(`auth/${mount}/role/`) &&',
+    tests: 'test/secrets/vault-store.test.ts',
+    title: 'a wrapped one',
+  },
+  {
+    id: 'vault-subjects-are-not-cambist',
+    file: 'src/keys/vault-mint.ts',
+    find: "cambist_login: 'subject' as const",
+    replace: "cambist_login: 'service' as const",
+    tests: VAULT,
+    title: 'a subject is not let in',
+  },
+  {
+    id: 'vault-assertions-have-a-type-of-their-own',
+    file: 'src/tokens/vault-assertion.ts',
+    find: 'typ: TYP_VAULT_ASSERTION',
+    replace: "typ: 'at+jwt'",
+    tests: VAULT,
+    title: 'has a type of its own',
+  },
+  {
+    id: 'vault-role-of-subjects-is-another',
+    file: 'src/config/vault.ts',
+    find: "if (login?.method === 'jwt' && subject?.mount === login.mount && subject.role === login.role)",
+    replace: 'if (false)',
+    tests: VAULT_SETTINGS,
+    title: 'the role of Cambist for subjects',
+  },
+  {
+    id: 'vault-plain-http',
+    file: 'src/config/vault.ts',
+    find: "url.protocol === 'http:' && plainHttp === 'loopback' && !isLoopbackUrl(address)",
+    replace: 'false',
+    tests: VAULT_SETTINGS,
+    title: 'http is refused',
+  },
+  {
+    id: 'vault-doctor-leaves-wrapped-secret-ids',
+    file: 'src/secrets/vault/examination.ts',
+    find: "mayLogIn: !(settings.login.method === 'approle' && settings.login.secretIdWrapped),",
+    replace: 'mayLogIn: true,',
+    tests: 'test/http/doctor-vault.test.ts',
+    title: 'a wrapped secret id',
   },
 ];
