@@ -60,7 +60,7 @@ withVault('deploy/vault', (start) => {
     };
     const cambist = await startCambist({ objects: '', settings: { vault: settings } });
     onTestFinished(() => cambist.stop());
-    const ready = async () => (await (await fetch(`${cambist.url}/readyz`)).json());
+    const ready = async () => await (await fetch(`${cambist.url}/readyz`)).json();
     await expect.poll(ready).toEqual({ status: 'ready', degraded: [{ name: 'vault' }] });
     await setUp(vault, cambist);
     await setUp(vault, cambist);
@@ -116,7 +116,8 @@ withVault('deploy/vault', (start) => {
       await vault.root('POST', `secret/data/${path}`, { data: { token: 'x' } });
     const { vault: adapter, userOf } = cambist.service.vault!;
     const ada = userOf!({ subjectName: 'corp:ada' });
-    expect(await adapter.read({ mount: undefined, path: 'upstreams/github' })).toMatchObject({ found: {} });
+    const read = () => adapter.read({ mount: undefined, path: 'upstreams/github' }).catch(() => undefined);
+    await expect.poll(read, { timeout: 5_000 }).toMatchObject({ found: {} });
     expect(await adapter.read({ mount: undefined, path: 'people/corp~3Aada' }, ada)).toMatchObject({ found: {} });
     expect(await adapter.read({ mount: undefined, path: 'people/corp~3Abob' }, ada)).toEqual({ missing: 'forbidden' });
     expect(await adapter.read({ mount: undefined, path: 'upstreams/github' }, ada)).toEqual({ missing: 'forbidden' });

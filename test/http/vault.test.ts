@@ -75,6 +75,13 @@ withVault('Cambist and Vault', (start) => {
       });
     await role('service', ['cambist']);
     await role('subject', ['of-subjects']);
+    // Before it knew of us Vault refused a login, which is not tried again at once.
+    const isLetIn = () =>
+      cambist.service.vault!.vault.logIn().then(
+        () => true,
+        () => false,
+      );
+    await expect.poll(isLetIn, { timeout: 5_000, interval: 200 }).toBe(true);
     return cambist;
   }
 

@@ -103,6 +103,26 @@ test('tries of different requests do not come at the same moments', async () => 
   expect(Math.min(...pauses)).toBeGreaterThan(200);
 });
 
+test('a login that is refused is not tried again by each request, and is tried again a second later', async () => {
+  let refusing = true;
+  const fake = await startFakeVault(({ url }) => {
+    if (!url.endsWith('/login')) return secretAnswer({ a: 'b' });
+    return refusing ? { status: 400, body: errors('invalid role or secret ID') } : loginAnswer('t');
+  });
+  const secretId = { value: 's' };
+  const adapter = openAdapter(fake, {
+    login: { method: 'approle', mount: 'approle', roleId: 'r', secretId, secretIdWrapped: false },
+  });
+  for (let requests = 0; requests < 20; requests += 1)
+    await expect(adapter.read(PLACE)).rejects.toThrow('auth/approle/login: invalid role or secret ID');
+  expect(fake.asked).toHaveLength(1);
+  refusing = false;
+  await expect
+    .poll(() => adapter.read(PLACE).catch(() => undefined), { timeout: 3_000, interval: 100 })
+    .toMatchObject({ found: {} });
+  expect(fake.asked).toHaveLength(3);
+});
+
 test('slow: every question ends within its time, and after five in a row the next ones at once', async () => {
   const { fake, adapter } = await troubled(() => undefined, { timeoutMs: 400 });
   const timed = async () => {

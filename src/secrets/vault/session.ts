@@ -19,6 +19,8 @@ const RETRY_MS = 5_000;
 /** A 403 is not answered by more logins than this. */
 const RELOGIN_EVERY_MS = 5_000;
 const FILE_LOOK_MS = 1_000;
+/** A refused login is not tried again for so long: Vault locks out who guesses, and load must not look like guessing. */
+const REFUSED_MS = 1_000;
 
 /** When to renew a token with so many seconds left: two thirds of it, a tenth earlier or later, never beyond a day. */
 export function renewalDelayMs(leftSeconds: number, random: number = Math.random()): number {
@@ -56,11 +58,13 @@ export function createSession(parts: {
   let watched: { atMs: number; mark: string | undefined } = { atMs: -Infinity, mark: undefined };
   let closed = false;
   let lastFault: VaultFaultCode | undefined;
+  let refused: { readonly error: VaultUnavailable; readonly untilMs: number } | undefined;
 
   const leftMs = ({ endsAtMs }: LoggedIn) => endsAtMs - performance.now();
 
   function logIn(): Promise<LoggedIn> {
     if (closed) return Promise.reject(new VaultUnavailable('closed', undefined, { notSent: true }));
+    if (refused !== undefined && performance.now() < refused.untilMs) return Promise.reject(refused.error);
     loggingIn ??= (async () => {
       try {
         const mark = await markOf(watchedFile);
@@ -71,7 +75,10 @@ export function createSession(parts: {
         logger.info({ lifetimeSeconds: secondsOf(next), renewable: next.renewable }, 'logged in to vault');
         return next;
       } catch (error) {
-        if (error instanceof VaultUnavailable) lastFault = error.code;
+        if (error instanceof VaultUnavailable) {
+          lastFault = error.code;
+          if (error.code === 'login_refused') refused = { error, untilMs: performance.now() + REFUSED_MS };
+        }
         throw error;
       } finally {
         loggingIn = undefined;
