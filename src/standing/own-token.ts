@@ -102,12 +102,11 @@ async function openIssued(
   { ancestors, vouchedBy, subjectRef, subjectClaims }: IssuedRecord,
 ): Promise<IssuedToken | undefined> {
   if (subjectClaims === null) return { ancestors, vouchedBy, subjectRef, claims: { groups: [] } };
-  const ref = await persons.find(subject.principal);
-  const key = ref === undefined ? undefined : await persons.open(ref);
+  const key = await persons.find(subject.principal);
   // Nobody acts for the person any more.
-  if (ref === undefined || key === undefined) return undefined;
+  if (key === undefined) return undefined;
   try {
-    const { groups = [], email, name } = openPerson({ ref, key }, jti, subjectClaims);
+    const { groups = [], email, name } = openPerson(key, jti, subjectClaims);
     const claims = { groups, ...(email === undefined ? {} : { email }), ...(name === undefined ? {} : { name }) };
     return { ancestors, vouchedBy, subjectRef, claims };
   } catch {

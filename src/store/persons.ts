@@ -17,7 +17,8 @@ import { hex } from './values.ts';
 export interface PersonKeys {
   /** Makes the key if there is none; of several nodes that do, all get the same one. */
   keyFor(principal: Principal): Promise<PersonKey>;
-  find(principal: Principal): Promise<string | undefined>;
+  /** `undefined`: erased, or never there. Never from a cache; concurrent ones share a statement. */
+  find(principal: Principal): Promise<PersonKey | undefined>;
   /** `undefined`: erased, or never there. Never from a cache. */
   open(ref: string): Promise<Uint8Array | undefined>;
   /** Deletes the key. `false` when there was none. Other nodes may seal under the dead key until their cache forgets it. */
@@ -61,6 +62,11 @@ export function createPersonKeys({ db, envelope, instance, cachedMax }: PersonKe
     return keys;
   });
 
+  const findNow = groupLookups(
+    async (indexes: readonly string[]) =>
+      new Map((await findRows(db, indexes)).map((row) => [hex(row.blind_index), row])),
+  );
+
   return {
     async keyFor(principal) {
       const index = hex(instance.blindIndex(principal));
@@ -69,10 +75,9 @@ export function createPersonKeys({ db, envelope, instance, cachedMax }: PersonKe
       return key;
     },
     async find(principal) {
-      const [row] = await db.query<{ ref: string }>('SELECT ref FROM person_key WHERE blind_index = $1', [
-        instance.blindIndex(principal),
-      ]);
-      return row?.ref;
+      const row = await findNow(hex(instance.blindIndex(principal)));
+      // Opened one by one: a row that was tampered with is the trouble of its person alone.
+      return row === undefined ? undefined : openRow(row);
     },
     async open(ref) {
       const [row] = await db.query<Row>('SELECT ref, blind_index, sealed_key FROM person_key WHERE ref = $1', [ref]);

@@ -100,7 +100,7 @@ withDatabases('keys at rest', (databases) => {
       expect(new Set(keys.map(({ ref }) => ref)).size).toBe(2);
       expect(new Set(keys.map(({ key }) => Buffer.from(key).toString('hex'))).size).toBe(2);
       expect(keys[0]!.key).toHaveLength(32);
-      expect(await nodes[1]!.find(alice)).toBe(keys[0]!.ref);
+      expect((await nodes[1]!.find(alice))?.ref).toBe(keys[0]!.ref);
       expect(Buffer.from((await nodes[1]!.open(keys[0]!.ref))!)).toEqual(Buffer.from(keys[0]!.key));
     });
 
