@@ -63,8 +63,8 @@ export interface Service {
   readonly health: Pick<Heartbeat, 'readiness' | 'clockSkewMs'>;
   listen(host: string, port: number, tls?: CertificateFiles): Promise<AddressInfo>;
   listenAdmin(host: string, port: number, tls?: CertificateFiles): Promise<AddressInfo>;
-  /** Looks at the files of certificates now, not at the next turn. */
-  reloadCertificates(): void;
+  /** Looks at the files of certificates now, not at the next turn; says how many certificates there are. */
+  reloadCertificates(): number;
   /** NumericDate of the end of each certificate in use, by listener. */
   certificateExpiries(): Readonly<Partial<Record<'public' | 'admin', number>>>;
   /**

@@ -151,12 +151,14 @@ export async function serve(settings: Settings, version: string): Promise<void> 
   refuseUnusableCertificates(settings);
   const logger = createLogger(settings.logLevel);
   const stopped = signalled(logger);
+  const reload = reloadOnSignal(logger);
   const exporting = await exportOf(settings, version, logger);
   const more = { version, telemetry: createTelemetry(exporting) };
   const { service, operations, close } = await openService(settings, logger, more);
   let local: { close(): Promise<void> } | undefined;
   let graceMs = 0;
   try {
+    reload.with = () => service.reloadCertificates();
     await refuseDemoObjects(settings, service);
     if (settings.database.kind === 'embedded')
       local = await serveLocal({ socketPath: settings.database.socketPath, operations, logger });
@@ -200,11 +202,6 @@ async function listen(
   const { address, port } = await listenOn('listen', ofCallers, ({ host, port, tls }) =>
     service.listen(host, port, tls),
   );
-  // A supervisor means "reload", with or without certificates; at a terminal without them it means that the terminal is gone.
-  if (ofCallers.tls !== undefined || adminListen?.tls !== undefined || !process.stdin.isTTY)
-    process.on('SIGHUP', () => {
-      service.reloadCertificates();
-    });
   return { address, port, admin: admin === undefined ? 'off' : whereOf(admin) };
 }
 
@@ -278,6 +275,17 @@ function signalled(logger: Logger): Promise<void> {
     process.on('SIGINT', onSignal);
     process.on('SIGTERM', onSignal);
   });
+}
+
+/** SIGHUP means "reload" and never ends the process: not while it starts, not without certificates, not at a terminal. */
+function reloadOnSignal(logger: Logger): { with: () => number } {
+  const reload = { with: () => 0 };
+  process.on('SIGHUP', () => {
+    const certificates = reload.with();
+    if (certificates > 0) logger.info({ certificates }, 'SIGHUP: the TLS certificates were read again');
+    else logger.info('SIGHUP: nothing to reload, there are no TLS certificates; settings are read at start only');
+  });
+  return reload;
 }
 
 /** Runs work as the owner of the database, for migrations. */

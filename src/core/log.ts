@@ -4,11 +4,12 @@
  */
 import { pino } from 'pino';
 import type { DestinationStream, Logger } from 'pino';
+import { createLogDestination } from './log/destination.ts';
 import { loggable, loggableText } from './log/loggable.ts';
 
 export type { Logger };
 
-export function createLogger(level: string, destination: DestinationStream = pino.destination(2)): Logger {
+export function createLogger(level: string, destination: DestinationStream = createLogDestination(2)): Logger {
   const logger = pino(
     {
       level,

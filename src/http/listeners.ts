@@ -17,8 +17,8 @@ type Name = 'public' | 'admin';
 
 export interface Listeners {
   open(name: Name, at: Omit<ListenerOptions, 'logger'>): Promise<AddressInfo>;
-  /** Looks at the files of certificates now. */
-  readonly reloadCertificates: () => void;
+  /** Looks at the files of certificates now; says how many certificates there are. */
+  readonly reloadCertificates: () => number;
   /** NumericDate of the end of each certificate in use. */
   readonly certificateExpiries: () => Readonly<Partial<Record<Name, number>>>;
   /** Not ready from here on; serves on for `graceMs`, then lets what is in flight finish. */
@@ -46,7 +46,9 @@ export function createListeners(
       return listener.address;
     },
     reloadCertificates: () => {
-      for (const { certificate } of listeners.values()) certificate?.reload();
+      const certificates = [...listeners.values()].flatMap(({ certificate }) => certificate ?? []);
+      for (const certificate of certificates) certificate.reload();
+      return certificates.length;
     },
     certificateExpiries: () =>
       Object.fromEntries(

@@ -1,11 +1,17 @@
 /**
  * Cambist as a process of its own on the embedded database: what must hold across its end, however it ends.
  */
-import { statSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { connect } from 'node:tls';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
-import { spawnCambist } from '../support/cambist.ts';
+import { cleanEnvironment } from '../../deploy/demo/cambist-process.ts';
+import { freePort, spawnCambist } from '../support/cambist.ts';
 import type { SpawnedCambist } from '../support/cambist.ts';
+import { selfSigned } from '../unit/net/certificate.ts';
 
 const TIMEOUT_MS = 120_000;
 const running: SpawnedCambist[] = [];
@@ -53,3 +59,101 @@ describe('a process on the embedded database', () => {
     TIMEOUT_MS,
   );
 });
+
+describe('a log that cannot be written', () => {
+  it(
+    'costs lines, and nothing else: the process serves, and ends when it is told to',
+    async () => {
+      const folder = mkdtempSync(join(tmpdir(), 'cambist-log-'));
+      const port = await freePort();
+      const full = openSync('/dev/full', 'w');
+      const env = {
+        ...cleanEnvironment(),
+        CAMBIST_ISSUER: `http://127.0.0.1:${port}`,
+        CAMBIST_LISTEN: `127.0.0.1:${port}`,
+        CAMBIST_ADMIN_LISTEN: 'off',
+        CAMBIST_DATA_DIR: join(folder, 'data'),
+      };
+      const child = spawn(process.execPath, ['dist/src/main.js', 'serve'], { env, stdio: ['ignore', 'ignore', full] });
+      closeSync(full);
+      try {
+        const healthz = () => fetch(`http://127.0.0.1:${port}/healthz`, { signal: AbortSignal.timeout(2000) });
+        const status = async () => (await healthz().catch(() => undefined))?.status;
+        await expect.poll(status, { timeout: 60_000, interval: 100 }).toBe(200);
+        child.kill('SIGHUP');
+        await expect.poll(status, { timeout: 10_000 }).toBe(200);
+        child.kill('SIGTERM');
+        const [code] = (await once(child, 'exit', { signal: AbortSignal.timeout(30_000) })) as [number | null];
+        expect(code).toBe(0);
+      } finally {
+        child.kill('SIGKILL');
+        rmSync(folder, { recursive: true });
+      }
+    },
+    TIMEOUT_MS,
+  );
+});
+
+describe('SIGHUP', () => {
+  const hangUp = ({ pid }: SpawnedCambist) => process.kill(pid ?? 0, 'SIGHUP');
+  const logged = ({ logFile }: SpawnedCambist, words: string) =>
+    expect.poll(() => readFileSync(logFile, 'utf8'), { timeout: 10_000 }).toContain(words);
+
+  it(
+    'without certificates ends nothing, and the log says that there was nothing to reload',
+    async () => {
+      const cambist = await spawnCambist();
+      running.push(cambist);
+      hangUp(cambist);
+      await logged(cambist, 'SIGHUP: nothing to reload');
+      expect((await fetch(`${cambist.url}/oauth2/jwks`)).status).toBe(200);
+    },
+    TIMEOUT_MS,
+  );
+
+  it(
+    'puts a renewed certificate into use at once, and keeps the old one where the new one cannot be used',
+    async () => {
+      const folder = mkdtempSync(join(tmpdir(), 'cambist-sighup-'));
+      const files = { cert: join(folder, 'cert.pem'), key: join(folder, 'key.pem') };
+      const write = ({ cert, key }: { cert: string; key: string }) => {
+        writeFileSync(files.cert, cert);
+        writeFileSync(files.key, key);
+      };
+      const config = join(folder, 'cambist.yaml');
+      const port = await freePort();
+      write(selfSigned(['localhost']));
+      writeFileSync(
+        config,
+        `admin_listen: {host: 127.0.0.1, port: ${port}, tls: {cert_file: ${files.cert}, key_file: ${files.key}}}\n`,
+      );
+      const cambist = await spawnCambist({ env: { CAMBIST_CONFIG: config, CAMBIST_ADMIN_LISTEN: '' } });
+      running.push(cambist);
+      const before = await fingerprintAt(port);
+
+      write(selfSigned(['localhost']));
+      hangUp(cambist);
+      await logged(cambist, 'SIGHUP: the TLS certificates were read again');
+      const renewed = await fingerprintAt(port);
+      expect(renewed).not.toBe(before);
+
+      write({ cert: 'no certificate', key: 'no key' });
+      hangUp(cambist);
+      await logged(cambist, 'the new TLS certificate cannot be used: the old one stays');
+      expect(await fingerprintAt(port)).toBe(renewed);
+      rmSync(folder, { recursive: true });
+    },
+    TIMEOUT_MS,
+  );
+});
+
+/** Of the certificate that a new connection gets. */
+function fingerprintAt(port: number): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const socket = connect({ host: '127.0.0.1', port, rejectUnauthorized: false }, () => {
+      resolve(socket.getPeerX509Certificate()?.fingerprint256 ?? 'none');
+      socket.destroy();
+    });
+    socket.once('error', reject);
+  });
+}
