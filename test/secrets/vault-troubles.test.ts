@@ -123,6 +123,40 @@ test('a login that is refused is not tried again by each request, and is tried a
   expect(fake.asked).toHaveLength(3);
 });
 
+test('a login that cannot be renewed any more is replaced, once for all leases that wait, and Vault counts as well', async () => {
+  let logins = 0;
+  const fake = await startFakeVault(({ url }) => {
+    // As Vault says it of a token whose maximum is over.
+    if (url.endsWith('renew-self')) return { status: 500, body: errors('1 error: past the max TTL, cannot renew') };
+    if (url.endsWith('/create')) return loginAnswer('holder', { lease_duration: 100 });
+    logins += 1;
+    return loginAnswer(`t-${logins}`, { lease_duration: logins === 1 ? 100 : 3600 });
+  });
+  const secretId = { value: 's' };
+  const login = { method: 'approle', mount: 'approle', roleId: 'r', secretId, secretIdWrapped: false } as const;
+  const adapter = openAdapter(fake, { login });
+  await adapter.openHolder(99);
+  await new Promise((resolve) => setTimeout(resolve, 1_100));
+  await Promise.all(Array.from({ length: 20 }, () => adapter.openHolder(99)));
+  expect(fake.asked.filter(({ url }) => url.endsWith('renew-self'))).toHaveLength(1);
+  expect(logins).toBe(2);
+  expect(adapter.state()).toMatchObject({ breaker: 'closed', trouble: undefined });
+});
+
+test('a lease whose token is an orphan asks no more of the login than that it is alive', async () => {
+  const fake = await startFakeVault(({ url }) =>
+    url.includes('/create') ? loginAnswer('holder', { lease_duration: 600 }) : loginAnswer('t', { lease_duration: 60 }),
+  );
+  const login = { method: 'jwt', mount: 'k', role: 'r', audience: 'a' } as const;
+  const mint = () => Promise.resolve('a.b.c');
+  const adapter = openAdapter(fake, { login, leaseTokenRole: 'cambist-lease' }, { mint });
+  for (let leases = 0; leases < 5; leases += 1) await adapter.openHolder(600);
+  expect(fake.asked.map(({ url }) => url)).toEqual([
+    '/v1/auth/k/login',
+    ...Array.from({ length: 5 }, () => '/v1/auth/token/create/cambist-lease'),
+  ]);
+});
+
 test('slow: every question ends within its time, and after five in a row the next ones at once', async () => {
   const { fake, adapter } = await troubled(() => undefined, { timeoutMs: 400 });
   const timed = async () => {

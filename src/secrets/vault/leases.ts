@@ -68,7 +68,8 @@ export function createLeaseBroker(parts: {
   return {
     async openHolder(lifetimeSeconds, as) {
       if (as === undefined) {
-        const parent = await session.lasting(lifetimeSeconds);
+        // An orphan does not care how long its maker lives.
+        const parent = await (tokenRole === undefined ? session.lasting(lifetimeSeconds) : session.ready());
         return openUnder(parent, lifetimeSeconds, (question) => session.ask(question));
       }
       const parent = await subjects?.logIn(as, lifetimeSeconds);

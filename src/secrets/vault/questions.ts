@@ -1,7 +1,8 @@
 /**
  * Asking Vault with patience: what is a passing fault is tried again, with jitter and within the time of the question;
  * a Vault that keeps failing is left alone for a while. Answers that say something about the question (200, 204, 202,
- * 400, 403, 404 and what `accept` names) come back; every other one throws VaultUnavailable with the reason.
+ * 400, 403, 404, and the 500 of a token that cannot be renewed) come back; every other one throws VaultUnavailable with
+ * the reason.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createBreaker } from './breaker.ts';
@@ -99,6 +100,8 @@ function passes(code: VaultFaultCode): boolean {
   return !['tls', 'redirect', 'too_large', 'resting', 'closed', 'sealed', 'uninitialized', 'odd_answer'].includes(code);
 }
 
+const CANNOT_RENEW = /cannot renew/i;
+
 /** Why an answer says nothing about the question; `undefined` where it does. */
 function faultOf({ status, body, retryAfterSeconds }: VaultAnswer): VaultUnavailable | undefined {
   // Of sys/seal-status, which is answered all the same.
@@ -110,6 +113,8 @@ function faultOf({ status, body, retryAfterSeconds }: VaultAnswer): VaultUnavail
     return /upgrading from non-versioned/i.test(said ?? '') ? new VaultUnavailable('upgrading') : undefined;
   if (status === 429)
     return new VaultUnavailable('rate_limited', undefined, { retryAfterMs: (retryAfterSeconds ?? 0) * 1000 });
+  // About that token, not about Vault: its maximum is over.
+  if (status === 500 && CANNOT_RENEW.test(said ?? '')) return undefined;
   if (status === 501) return new VaultUnavailable('uninitialized');
   if (status === 503 && /sealed/i.test(said ?? '')) return new VaultUnavailable('sealed');
   if (status >= 500 && /active (cluster )?node not found/i.test(said ?? ''))
@@ -122,5 +127,5 @@ function faultOf({ status, body, retryAfterSeconds }: VaultAnswer): VaultUnavail
 function outcomeOf({ status }: VaultAnswer): string {
   if (status === 403) return 'forbidden';
   if (status === 404) return 'absent';
-  return status === 400 ? 'refused' : 'done';
+  return status === 400 || status === 500 ? 'refused' : 'done';
 }

@@ -52,6 +52,7 @@ export function createSession(parts: {
   const { questions, login, watchedFile, logger } = parts;
   let current: LoggedIn | undefined;
   let loggingIn: Promise<LoggedIn> | undefined;
+  let renewing: Promise<boolean> | undefined;
   let looking: { readonly token: string; readonly alive: Promise<boolean> } | undefined;
   let timer: NodeJS.Timeout | undefined;
   let lastForcedMs = -Infinity;
@@ -112,13 +113,18 @@ export function createSession(parts: {
     }
   }
 
-  /** False where it lives less than half of what a login lives: its maximum is near. */
-  async function renewed(before: LoggedIn): Promise<boolean> {
-    if (!before.renewable) return false;
-    const after = await renewToken(questions, before);
-    if (after === undefined || leftMs(after) < before.lifetimeSeconds * 500) return false;
-    if (current === before) adopt(after);
-    return true;
+  /** Once for all who want it. False where it lives less than half of what a login lives: its maximum is near. */
+  function renewed(before: LoggedIn): Promise<boolean> {
+    if (!before.renewable) return Promise.resolve(false);
+    renewing ??= (async () => {
+      const after = await renewToken(questions, before);
+      if (after === undefined || leftMs(after) < before.lifetimeSeconds * 500) return false;
+      if (current === before) adopt(after);
+      return true;
+    })().finally(() => {
+      renewing = undefined;
+    });
+    return renewing;
   }
 
   async function ready(): Promise<LoggedIn> {
@@ -167,13 +173,12 @@ export function createSession(parts: {
     },
     async lasting(seconds) {
       const before = await ready();
-      if (leftMs(before) >= seconds * 1000) return before;
-      if (before.renewable && (await renewed(before)) && current !== undefined && leftMs(current) >= seconds * 1000)
-        return current;
-      // A login that never lives so long is not made anew for each that asks.
-      return before.lifetimeSeconds < seconds && leftMs(before) > before.lifetimeSeconds * 500
-        ? (current ?? before)
-        : logIn();
+      // Where no login ever lives so long, half of one does: it is neither renewed nor made anew for each that asks.
+      const lasts = (login: LoggedIn | undefined): login is LoggedIn =>
+        login !== undefined &&
+        leftMs(login) >= (login.lifetimeSeconds >= seconds ? seconds * 1000 : login.lifetimeSeconds * 500);
+      if (lasts(before)) return before;
+      return (await renewed(before)) && lasts(current) ? current : logIn();
     },
     close() {
       closed = true;
