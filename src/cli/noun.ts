@@ -83,7 +83,7 @@ function addSwitchCommand<K extends Kind>(
   noun
     .command(verb)
     .argument(`<${argument}>`)
-    .description(disabled ? disabling : `enable a ${kind} that was disabled`)
+    .description(disabled ? disabling : `enable ${article(kind)} ${kind} that was disabled`)
     .addHelpText(
       'after',
       `\nIn force with the next request, on every node.\n\nExample:\n  cambist ${kind} ${verb} ${example}`,
@@ -105,7 +105,7 @@ function addRemoveCommand<K extends Kind>(
   noun
     .command('rm')
     .argument(`<${argument}>`)
-    .description(`remove a ${kind} that nothing else needs`)
+    .description(`remove ${article(kind)} ${kind} that nothing else needs`)
     .option('-y, --yes', 'do not ask')
     .addHelpText(
       'after',
@@ -163,4 +163,8 @@ function positiveInteger(text: string): number {
   const number = Number(text);
   if (Number.isSafeInteger(number) && number > 0) return number;
   throw new InvalidArgumentError('It must be a whole number above 0.');
+}
+
+function article(kind: Kind): string {
+  return /^[aeiou]/.test(kind) ? 'an' : 'a';
 }

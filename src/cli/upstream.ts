@@ -150,5 +150,6 @@ function nextSteps(name: string, options: Readonly<Record<string, unknown>>): st
     store === 'embedded' && typeof path === 'string' && typeof field === 'string' && !path.includes('{')
       ? `Put its key there, if it is not yet: cambist secret set ${path} --field ${field}\n`
       : '';
-  return `${key}A server reaches it along a call edge: cambist resource add … --calls "upstream:${name} needs=… gives=…"; policies name it "${name}".`;
+  return `${key}Its egress URI is <issuer>/egress/${name}: what tokens for it are asked for with, and the base URL of requests to it.
+A server gets there along a call edge: cambist resource add … --calls "upstream:${name} needs=… gives=…"; policies name it "${name}".`;
 }
