@@ -5,7 +5,7 @@
  */
 import type { RecordRow } from '../audit/record.ts';
 import type { Principal } from '../core/principal.ts';
-import { issValues } from '../objects/issuer.ts';
+import { issValues, issValuesOfSubject } from '../objects/issuer.ts';
 import type { ObjectReader } from '../objects/registry.ts';
 import { registryOf } from '../objects/registry.ts';
 import { targetByName, targetByUri } from '../objects/target.ts';
@@ -247,7 +247,7 @@ async function principalAim(
   const { issuer: name, sub } = splitSubject(value);
   const issuer = await reader.get('issuer', name);
   if (issuer === undefined) return refused('object_unknown', `there is no issuer ${name}`);
-  const persons = issValues(issuer.spec).map((iss): Principal => ({ issuer: iss, sub }));
+  const persons = issValuesOfSubject(issuer.spec, sub).map((iss): Principal => ({ issuer: iss, sub }));
   const bound = await registryOf(reader).clientByIdentity(name, sub);
   const own = bound === undefined ? [] : [{ issuer: ownIssuer, sub: bound.name }];
   return { values: [...persons, ...own].map(principalDigest), persons };

@@ -148,6 +148,16 @@ export const issuerSpec = z
 
 export type TrustedIssuer = z.infer<typeof issuerSpec>;
 
+/**
+ * The `iss` values that can stand beside such a subject: those of the tenants that are part of it (Entra: tid in [tid, oid]),
+ * all of them where none is.
+ */
+export function issValuesOfSubject(spec: TrustedIssuer, sub: string): string[] {
+  const parts = spec.subject.claims.length > 1 ? sub.split(':') : [];
+  const own = spec.tenants?.filter((tenant) => parts.includes(tenant)) ?? [];
+  return issValues(own.length === 0 ? spec : { ...spec, tenants: own });
+}
+
 /** Every exact `iss` value that this trusted issuer stands for. */
 export function issValues(spec: TrustedIssuer): string[] {
   return spec.tenants === undefined

@@ -8,15 +8,13 @@ import { nowSeconds } from '../core/clock.ts';
 import type { Clock } from '../core/clock.ts';
 import { decodeCompact } from '../tokens/compact.ts';
 import { isFault } from '../tokens/fault.ts';
-import { readRevocationDocument } from '../tokens/revocation-document.ts';
+import { REVOCATION_DOCUMENT_MAX_BYTES, readRevocationDocument } from '../tokens/revocation-document.ts';
 import { verifySignature } from '../tokens/verify.ts';
 import { hold, isCurrent, mergeHeld } from './held-document.ts';
 import type { HeldDocument } from './held-document.ts';
 import type { PublishedByIssuer } from './issuer.ts';
 import { RemoteFailure, getDocument } from './remote.ts';
 
-/** About 45,000 revoked tokens. */
-const MAX_BYTES = 2_097_152;
 const MIN_TIMEOUT_MS = 1000;
 const MAX_TIMEOUT_MS = 5000;
 const WHAT = 'revocation document';
@@ -70,7 +68,7 @@ export function createRevocations(settings: {
     const got = await getDocument(settings.fetch, url, {
       what: WHAT,
       mediaTypes: ['application/jwt'],
-      maxBytes: MAX_BYTES,
+      maxBytes: REVOCATION_DOCUMENT_MAX_BYTES,
       timeoutMs: Math.min(MAX_TIMEOUT_MS, Math.max(MIN_TIMEOUT_MS, pollSeconds * 1000)),
       etag: young ? etag : undefined,
       signal: settings.signal,
@@ -82,7 +80,7 @@ export function createRevocations(settings: {
 
   async function take(bytes: Uint8Array): Promise<void> {
     const invalid = (why: string) => new RemoteFailure('invalid', WHAT, why);
-    const jwt = decodeCompact(new TextDecoder().decode(bytes), MAX_BYTES);
+    const jwt = decodeCompact(new TextDecoder().decode(bytes), REVOCATION_DOCUMENT_MAX_BYTES);
     if (isFault(jwt)) throw invalid(jwt.code);
     if (jwt.header.kid === undefined) throw invalid('no kid');
     const keys = await published.revocationKeys(jwt.header.kid);

@@ -6,15 +6,13 @@
 import { createHash } from 'node:crypto';
 import { nowSeconds } from '../core/clock.ts';
 import type { Clock } from '../core/clock.ts';
-import { issValues } from '../objects/issuer.ts';
-import type { Specs } from '../objects/kinds.ts';
 import type { Registry } from '../objects/registry.ts';
 import { OWN_TOKEN_ALIVE_SECONDS } from '../store/revocations.ts';
-import type { RevokedNow, SwitchedOff } from '../store/revocations.ts';
+import type { RevokedNow } from '../store/revocations.ts';
 import type { SigningKey } from '../tokens/access-token.ts';
-import { canonicalResource, predicateKey, principalDigest } from '../tokens/revocation.ts';
 import type { Predicate } from '../tokens/revocation.ts';
-import { signRevocationDocument } from '../tokens/revocation-document.ts';
+import { REVOCATION_DOCUMENT_MAX_BYTES, signRevocationDocument } from '../tokens/revocation-document.ts';
+import { contentsOf } from './revocation-content.ts';
 
 /** Oldest document that is handed out: where tokens are revoked, what is exchanged from them meanwhile must get in. */
 const AGE_MAX_MS = { withTokens: 1_000, without: 5_000 } as const;
@@ -83,54 +81,23 @@ async function make(
     ownLifetimeSeconds: OWN_TOKEN_ALIVE_SECONDS,
     tokensMax: TOKENS_MAX,
   });
-  const off = (await Promise.all(found.switchedOff.map((object) => predicatesOf(object, registry)))).flat();
   const tokens = found.tokens.map(({ jti }) => jti);
-  const crowded = found.crowded.map(({ clientId, issuedUntilSeconds }): Predicate => ({
-    kind: 'client',
-    value: clientId,
-    issuedUntilSeconds,
-  }));
-  const predicates = widest([...found.predicates, ...off, ...crowded]);
+  const { jwt, predicates } = await signWithinBound(parts, { iat, tokens }, contentsOf(found, registry));
   parts.onMade?.(tokens.length, predicates);
-  const jwt = await signRevocationDocument(parts.issuer, { iat, tokens, predicates }, await parts.signingKey());
   const etag = `"${createHash('sha256').update(jwt).digest('base64url')}"`;
   return { jwt, etag, ageMaxMs: tokens.length > 0 ? AGE_MAX_MS.withTokens : AGE_MAX_MS.without };
 }
 
-/** What was disabled or removed, whenever its tokens were issued: while it is off, none of them counts. */
-async function predicatesOf({ kind, spec }: SwitchedOff, registry: Registry): Promise<readonly Predicate[]> {
-  if (spec === null) return [];
-  const all = (of: Predicate['kind'], values: readonly string[]) =>
-    values.map((value): Predicate => ({ kind: of, value, issuedUntilSeconds: null }));
-  switch (kind) {
-    case 'client':
-      return all('client', [(spec as Specs['client']).id]);
-    case 'resource':
-      return all('resource', [canonicalResource((spec as Specs['resource']).uri)]);
-    case 'issuer':
-      return all('issuer', issValues(spec as Specs['issuer']));
-    case 'subject': {
-      const { issuer: name, sub } = spec as Specs['subject'];
-      const issuer = await registry.issuerByName(name);
-      const digests =
-        issuer === undefined ? [] : issValues(issuer.spec).map((iss) => principalDigest({ issuer: iss, sub }));
-      return [...all('subject', digests), ...all('actor', digests)];
-    }
-    // Its tokens are for our own egress alone, which asks what is registered now.
-    case 'upstream':
-    case 'policy':
-    case 'role':
-      return [];
+/** The most exact of these contents with which the document is not longer than readers take. */
+async function signWithinBound(
+  parts: RevocationDocumentParts,
+  document: { readonly iat: number; readonly tokens: readonly string[] },
+  contents: AsyncIterable<readonly Predicate[]>,
+): Promise<{ readonly jwt: string; readonly predicates: readonly Predicate[] }> {
+  const key = await parts.signingKey();
+  for await (const predicates of contents) {
+    const jwt = await signRevocationDocument(parts.issuer, { ...document, predicates }, key);
+    if (jwt.length <= REVOCATION_DOCUMENT_MAX_BYTES) return { jwt, predicates };
   }
-}
-
-/** One predicate per kind and value: the one that hits most. */
-function widest(predicates: readonly Predicate[]): readonly Predicate[] {
-  const byKey = new Map<string, Predicate>();
-  for (const predicate of predicates) {
-    const before = byKey.get(predicateKey(predicate));
-    const until = ({ issuedUntilSeconds }: Predicate) => issuedUntilSeconds ?? Infinity;
-    if (before === undefined || until(before) < until(predicate)) byKey.set(predicateKey(predicate), predicate);
-  }
-  return [...byKey.values()];
+  throw new Error('what is revoked does not fit into any revocation document');
 }

@@ -291,9 +291,9 @@ async function writeHistory(
 ): Promise<void> {
   if (effects.length === 0) return;
   await q.query(
-    `INSERT INTO object_change (version, kind, name_hash, name, spec, disabled, removed, action, keys, author)
+    `INSERT INTO object_change (version, kind, name_hash, name, spec, disabled, removed, action, keys, at, author)
      SELECT $6, given.kind, decode(given.hash, 'hex'), given.name, object.spec, coalesce(object.disabled, false),
-       object.kind IS NULL, given.action, given.keys::text[], $7
+       object.kind IS NULL, given.action, given.keys::text[], clock_timestamp(), $7
      FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[]) AS given(kind, hash, name, action, keys)
      LEFT JOIN object ON object.kind = given.kind AND object.name_hash = decode(given.hash, 'hex')`,
     [

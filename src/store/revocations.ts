@@ -28,6 +28,8 @@ export interface SwitchedOff {
   readonly name: string;
   /** As it was last. */
   readonly spec: Specs[Kind] | null;
+  /** NumericDate: when that was, rounded up. */
+  readonly atSeconds: number;
 }
 
 /** What servers that verify offline are told. */
@@ -93,12 +95,13 @@ ORDER BY jti, client_id`;
 // Who was switched off longer ago than a token lives is in no token that lives. The spec of what was removed is in the
 // history before its removal.
 const SWITCHED_OFF = `
-SELECT *, ceil(extract(epoch FROM max(at) OVER ()))::float8 AS latest FROM (SELECT DISTINCT ON (change.kind, change.name_hash) change.kind, change.name, change.at,
+SELECT *, ceil(extract(epoch FROM at))::float8 AS at_seconds,
+  ceil(extract(epoch FROM max(at) OVER ()))::float8 AS latest FROM (SELECT DISTINCT ON (change.kind, change.name_hash) change.kind, change.name, change.at,
   coalesce(object.spec, (SELECT spec FROM object_change AS before WHERE before.kind = change.kind
     AND before.name_hash = change.name_hash AND before.spec IS NOT NULL ORDER BY before.version DESC LIMIT 1)) AS spec
 FROM object_change AS change
 LEFT JOIN object ON object.kind = change.kind AND object.name_hash = change.name_hash
-WHERE change.action IN ('disable', 'remove') AND change.at > clock_timestamp() - $1 * interval '1 second'
+WHERE (change.disabled OR change.action = 'remove') AND change.at > clock_timestamp() - $1 * interval '1 second'
   AND change.kind IN ('client', 'subject', 'issuer', 'resource') AND coalesce(object.disabled, change.kind <> 'subject')
 ORDER BY change.kind, change.name_hash, change.at DESC) AS off LIMIT ${LISTED_MAX + 1}`;
 
@@ -124,7 +127,7 @@ export function createRevocations(db: Database): Revocations {
     async inForce({ ownLifetimeSeconds, tokensMax }) {
       const [predicates, switchedOff] = await Promise.all([
         db.query<Row & Latest>(PREDICATES, [ownLifetimeSeconds], { name: 'revocation-predicates' }),
-        db.query<SwitchedOff & Latest>(SWITCHED_OFF, [ownLifetimeSeconds], { name: 'revocation-switched-off' }),
+        db.query<OffRow>(SWITCHED_OFF, [ownLifetimeSeconds], { name: 'revocation-switched-off' }),
       ]);
       const vouchers = switchedOff.flatMap(({ kind, spec }) =>
         kind === 'issuer' && spec !== null ? issValues(spec as Specs['issuer']) : [],
@@ -140,7 +143,9 @@ export function createRevocations(db: Database): Revocations {
         crowded: tokens.flatMap(({ client_id: clientId, latest: issuedUntilSeconds }) =>
           issuedUntilSeconds === null ? [] : [{ clientId, issuedUntilSeconds }],
         ),
-        switchedOff: tooManyOff ? [] : switchedOff.map(({ kind, name, spec }) => ({ kind, name, spec })),
+        switchedOff: tooManyOff
+          ? []
+          : switchedOff.map(({ kind, name, spec, at_seconds: atSeconds }) => ({ kind, name, spec, atSeconds })),
       };
     },
   };
@@ -150,6 +155,10 @@ export function createRevocations(db: Database): Revocations {
 interface DeadToken extends Latest {
   jti: string | null;
   client_id: string;
+}
+
+interface OffRow extends Pick<SwitchedOff, 'kind' | 'name' | 'spec'>, Latest {
+  at_seconds: number;
 }
 
 /** NumericDate: of all rows that there are, also of those that were not fetched. */

@@ -19,6 +19,9 @@ export const TYP_REVOCATIONS = 'cambist-revocations+jwt';
 /** From `iat` to `exp`. A reader gives up on it earlier, by an age of its own choice. */
 export const REVOCATIONS_LIFETIME_SECONDS = 60;
 
+/** Longest document, as it is served: a reader refuses a longer one, so the publisher makes none. */
+export const REVOCATION_DOCUMENT_MAX_BYTES = 2_097_152;
+
 export interface RevocationDocument {
   readonly iat: number;
   /** `jti` of living tokens that were revoked, or exchanged from one that was. */

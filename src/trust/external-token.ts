@@ -6,6 +6,7 @@
  * subject is disabled. The caller has already found that this client may use this issuer, before any fetch (A8).
  */
 import type { Principal } from '../core/principal.ts';
+import { issValuesOfSubject } from '../objects/issuer.ts';
 import type { TrustedIssuer } from '../objects/issuer.ts';
 import { readAuthentication } from '../tokens/access-token.ts';
 import { readChain } from '../tokens/chain.ts';
@@ -110,6 +111,8 @@ function readFacts(
   if (missing !== undefined) return missing;
   const sub = readSubject(claims, spec);
   if (isFault(sub)) return sub;
+  // The keys of one tenant speak for nobody of another.
+  if (!issValuesOfSubject(spec, sub).includes(iss)) return fault('issuer_mismatch', 'sub');
   const audience = readAudience(claims);
   if (isFault(audience)) return audience;
   const groups = readGroups(claims, spec);

@@ -193,6 +193,26 @@ subjects: [{ issuer: corp, sub: passing }]
     expect((await readDocument(company.cambist)).predicates).toEqual([]);
   });
 
+  it('A4 what `apply` says is disabled, as what `disable` does', async () => {
+    const visitor = (disabled: boolean) => `
+clients: [{ id: visitor, auth: [client_secret_basic], disabled: ${disabled} }]
+subjects: [{ issuer: corp, sub: ada, disabled: ${disabled} }]
+`;
+    await company.cambist.apply(visitor(false));
+    expect((await readDocument(company.cambist)).predicates).toEqual([]);
+    await company.cambist.apply(visitor(true));
+    try {
+      expect((await readDocument(company.cambist)).predicates).toEqual([
+        { kind: 'client', value: 'visitor' },
+        { kind: 'subject', value: ada() },
+        { kind: 'actor', value: ada() },
+      ]);
+    } finally {
+      await company.cambist.apply(visitor(false));
+    }
+    expect((await readDocument(company.cambist)).predicates).toEqual([]);
+  });
+
   it('what can hit no living token leaves it', async () => {
     const token = await tokenFor(company);
     await company.revoke(token);
@@ -232,6 +252,81 @@ describe('its size', () => {
     const listed = await company.operations.listRevocations({});
     expect(listed).toMatchObject({ ok: true, value: { clients_with_more: ['busier', 'busy'] } });
     expect(listed.ok && listed.value.tokens).toHaveLength(701);
+  });
+
+  /** Of an issuer with 500 tenants, whose subjects begin with this claim. */
+  async function disablePeople(name: string, claim: string, subs: readonly string[]): Promise<void> {
+    const tenants = Array.from({ length: 500 }, (_, index) => `t${index}`);
+    await company.cambist.apply(
+      JSON.stringify({
+        issuers: [
+          {
+            name,
+            issuer: `https://${name}.example/{tenant}`,
+            tenants,
+            subject: { claims: [claim, 'oid'] },
+            jwks_uri: `https://${name}.example/jwks`,
+          },
+        ],
+        subjects: subs.map((sub) => ({ issuer: name, sub })),
+      }),
+    );
+    await turn('disable', name, subs);
+  }
+  const turn = (type: 'disable' | 'enable', name: string, subs: readonly string[]) =>
+    company.cambist.service.objects.change(
+      subs.map((sub) => ({ type, kind: 'subject', name: `${name}:${sub}` })),
+      { author: 'test', origin: 'test' },
+    );
+
+  it('somebody of one tenant among many is named as somebody of that tenant', async () => {
+    await disablePeople('entra', 'tid', ['t7:ada']);
+    const value = principalDigest({ issuer: 'https://entra.example/t7', sub: 't7:ada' });
+    expect((await readDocument(company.cambist)).predicates).toEqual([
+      { kind: 'subject', value },
+      { kind: 'actor', value },
+    ]);
+    await turn('enable', 'entra', ['t7:ada']);
+    expect((await readDocument(company.cambist)).predicates).toEqual([]);
+  });
+
+  it('where people alone would be more than a reader takes, their issuers stand for them, up to when they were disabled', async () => {
+    const subs = Array.from({ length: 40 }, (_, index) => `sales:${index}`);
+    const begun = Math.floor(Date.now() / 1000);
+    await disablePeople('many', 'department', subs);
+    await company.cambist.disable('client', 'second');
+    try {
+      const text = await (await fetch(url())).text();
+      expect(text.length).toBeLessThanOrEqual(2_097_152);
+      const { predicates } = await readDocument(company.cambist);
+      expect(predicates).toContainEqual({ kind: 'client', value: 'second' });
+      const people = predicates.filter(({ kind }) => kind !== 'client');
+      expect(people).toHaveLength(500);
+      for (const { kind, value, issued_until: until = 0 } of people) {
+        expect([kind, value]).toEqual(['issuer', expect.stringMatching(/^https:\/\/many\.example\/t\d+$/)]);
+        expect(until).toBeGreaterThanOrEqual(begun + 2);
+        expect(until).toBeLessThan(begun + 30);
+      }
+    } finally {
+      await company.cambist.enable('client', 'second');
+      await turn('enable', 'many', subs);
+    }
+    expect((await readDocument(company.cambist)).predicates).toEqual([]);
+  });
+
+  it('where that too would be more than a reader takes, one predicate stands for all, and keys stay', async () => {
+    const [now] = (await run(
+      `INSERT INTO revocation (kind, value, issued_until, expires_at, record_id)
+       SELECT 'resource', 'https://r.example/' || n || repeat('x', 1000), extract(epoch FROM now())::bigint - n % 900 - 1, now() + interval '1 hour',
+         gen_random_uuid() FROM generate_series(1, 3000) AS n
+       UNION ALL SELECT 'key', 'leaked', NULL, now() + interval '1 hour', gen_random_uuid()
+       RETURNING extract(epoch FROM now())::bigint AS now`,
+    )) as any[];
+    await nextDocument();
+    expect((await readDocument(company.cambist)).predicates).toEqual([
+      { kind: 'key', value: 'leaked' },
+      { kind: 'all', issued_until: Number(now.now) - 1 },
+    ]);
   });
 
   it('above 4,000 predicates one stands for all of them, and hits at least as much', async () => {

@@ -116,6 +116,10 @@ describe('verifyExternalToken', () => {
     const claims = { iss: 'https://login.example/a/v2.0', tid: 'a', oid: 'ada' };
     expect(await outcomeOf({ spec, claims, iss: 'https://login.example/a/v2.0' })).toBe('ok');
     expect(await outcomeOf({ spec, claims, iss: 'https://login.example/b/v2.0' })).toBe('issuer_mismatch iss');
+    // Signed for tenant a, about somebody of tenant b.
+    expect(await outcomeOf({ spec, claims: { ...claims, tid: 'b' }, iss: 'https://login.example/a/v2.0' })).toBe(
+      'issuer_mismatch sub',
+    );
   });
 
   it('keeps the actors that the token names, and its may_act', async () => {
