@@ -12,9 +12,15 @@ import { asFailure } from '../net/guard.ts';
 import type { UpstreamConnections } from '../net/upstream-connections.ts';
 import { createCallBody } from './egress-body.ts';
 import type { CallBody } from './egress-body.ts';
-import { answerHeaders, requestHeaders, rewriteLocation } from './egress-headers.ts';
+import { answerHeaders, requestHeaders, rewriteLinks, rewriteLocation } from './egress-headers.ts';
 import { createScrubber, isScrubbable } from './egress-scrub.ts';
 import type { Scrubber } from './egress-scrub.ts';
+
+/** Headers that lead somewhere: below the base URL they lead through the egress. */
+const REWRITTEN: ReadonlyMap<string, typeof rewriteLocation> = new Map([
+  ['location', rewriteLocation],
+  ['link', rewriteLinks],
+]);
 
 /** On every answer: whether the upstream or Cambist gave it. */
 export const EGRESS_HEADER = 'Cambist-Egress';
@@ -238,7 +244,8 @@ function writeHead(
   const egressBase = egressUri(parts.issuer, asked.upstreamName) + label;
   response.statusCode = answer.statusCode;
   for (const [name, value] of headers) {
-    const told = name.toLowerCase() === 'location' ? rewriteLocation(value, url, call.baseUrl, egressBase) : value;
+    const rewrite = REWRITTEN.get(name.toLowerCase());
+    const told = rewrite === undefined ? value : rewrite(value, url, call.baseUrl, egressBase);
     response.appendHeader(name, scrubber.text(told));
   }
   response.setHeader(EGRESS_HEADER, 'upstream');

@@ -69,7 +69,7 @@ export function requestHeaders(
   });
 }
 
-/** The headers of the upstream's answer that its caller gets; `Location` is for the caller of this to add. */
+/** The headers of the upstream's answer that its caller gets; where `Location` and `Link` lead is for the caller of this to rewrite. */
 export function answerHeaders(raw: RawHeaders): readonly (readonly [string, string])[] {
   const named = namedByConnection(raw);
   return pairs(raw).filter(([name]) => {
@@ -94,6 +94,19 @@ export function rewriteLocation(location: string, requested: URL, baseUrl: strin
   const below = target.origin === base.origin && (target.pathname === path || target.pathname.startsWith(`${path}/`));
   if (!below) return target.href;
   return egressBase + target.pathname.slice(path.length) + target.search + target.hash;
+}
+
+/** RFC 8288 §3: a quoted parameter, which may hold anything, or the target of a link. */
+const QUOTED_OR_TARGET = /"(?:[^"\\]|\\.)*"|<([^<>]*)>/g;
+
+/**
+ * Where links lead (RFC 8288), each as `rewriteLocation` has it: libraries follow `rel="next"` with what they authenticate
+ * with, which is a token of ours and no business of the upstream.
+ */
+export function rewriteLinks(value: string, ...to: [requested: URL, baseUrl: string, egressBase: string]): string {
+  return value.replace(QUOTED_OR_TARGET, (text, target: string | undefined) =>
+    target === undefined ? text : `<${rewriteLocation(target, ...to)}>`,
+  );
 }
 
 /** RFC 9110 §7.6.1: what `Connection` names is of this connection too. */

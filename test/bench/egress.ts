@@ -72,12 +72,13 @@ try {
   if (!ways.some(({ name }) => name === 'nginx'))
     console.log('no nginx found, so it is left out (Debian: apt-get install nginx-light)');
   for (const way of ways) await round(way, { ...SHAPES[0]!, calls: [100, 100] }, CONCURRENT, new Tally());
+  // First, before large bodies leave their traces in memory.
+  await compareStreams(ways);
   for (const concurrent of [1, CONCURRENT]) {
     console.log(`\n${concurrent === 1 ? 'one' : concurrent} at a time`);
     print(['', '', 'p50', 'x', 'p99', 'x', 'calls/s', 'x', 'CPU ms/call', 'peak MB']);
     for (const shape of SHAPES) await compare(ways, shape, concurrent);
   }
-  await compareStreams(ways);
   const records = await measured.finish();
   const right = records['opened'] === calls && records['closed'] === calls;
   console.log(

@@ -2231,6 +2231,14 @@ export const mutants = [
     title: 'of one connection',
   },
   {
+    id: 'egress-links-lead-through-it',
+    file: 'src/http/egress-forward.ts',
+    find: "['link', rewriteLinks],",
+    replace: '',
+    tests: EGRESS,
+    title: 'links ',
+  },
+  {
     id: 'egress-paths-are-strict',
     file: 'src/egress/judge.ts',
     find: 'const rule = matchRequest(upstream.spec.requests, request);',

@@ -240,7 +240,7 @@ describe('headers', () => {
         connection: 'x-hop',
         'x-hop': '1',
         'x-rate': '7',
-        link: ['<a>; rel=x', '<b>; rel=y'],
+        link: ['<a>; rel=x', '<https://elsewhere.example/b>; rel=y'],
         'content-encoding': 'x-custom',
         'cache-control': 'max-age=60',
       });
@@ -255,7 +255,9 @@ describe('headers', () => {
       'content-encoding': 'x-custom',
       'cache-control': 'max-age=60',
     });
-    expect(headers['link']).toBe('<a>; rel=x, <b>; rel=y');
+    expect(headers['link']).toBe(
+      `<${bench.cambist.issuer}/egress/api/v1/a>; rel=x, <https://elsewhere.example/b>; rel=y`,
+    );
     expect(requestId).toMatch(/^[0-9a-f-]{36}$/);
     expect(body.toString()).toBe('untouched');
   });
@@ -290,6 +292,23 @@ describe('redirects', () => {
     expect(answer.status).toBe(302);
     expect(answer.headers['location']).toBe(expected());
     expect(bench.upstream.arrived).toHaveLength(1);
+  });
+});
+
+describe('links (RFC 8288)', () => {
+  it.each([
+    '<{upstream}/base/v1/x?page=2>; rel="next", <{upstream}/base/v1/x?page=9>; rel="last"',
+    '</base/v1/x?page=2>; rel="next"; title="see <y>, or \\"<z>\\""',
+    '<https://elsewhere.example/base/v1/x>; rel="next"',
+    '<{upstream}/basement/v1/x>; rel="next"',
+  ])('%s: what is below the base URL leads through the egress, the rest is untouched', async (link) => {
+    const sent = link.replaceAll('{upstream}', bench.upstream.url);
+    bench.upstream.answer((_, response) => response.writeHead(200, { link: sent }).end());
+    const { headers } = await bench.call('/egress/api/v1/x?page=1');
+    const through = `<${bench.cambist.issuer}/egress/api/v1/x`;
+    expect(headers['link']).toBe(
+      sent.replaceAll(`<${bench.upstream.url}/base/v1/x`, through).replaceAll('</base/v1/x', through),
+    );
   });
 });
 
