@@ -38,7 +38,7 @@ export interface EndingLease {
 export interface LeaseRows {
   /** Committed when this resolves. */
   intend(intent: LeaseIntent): Promise<void>;
-  /** `false`: the row is not intended any more, so there must be no lease. */
+  /** `false`: the row is not intended any more, or 30 s old, so there must be no lease. */
   noteAccessor(id: string, accessor: string): Promise<boolean>;
   /** The lease is there, and lives so long from now; `false` as before. */
   hold(id: string, lifetimeSeconds: number): Promise<boolean>;
@@ -47,8 +47,10 @@ export interface LeaseRows {
   /** Its holder was ended. */
   remove(id: string): Promise<void>;
   /**
-   * Marks as ending what expired, what stayed intended for 30 s, and what may not go on: its token was revoked, somebody in
-   * it or the upstream was disabled or removed, its client is no caller of the upstream any more. How many.
+   * Marks as ending what stayed intended for 60 s, and of what is held that which expired or may not go on: its token was
+   * revoked, somebody in it or the upstream was disabled or removed, its client is no caller of the upstream any more.
+   * What is being made is left to whoever makes it: Vault registers a lease also under a holder that was revoked meanwhile,
+   * and nothing ends it then. How many.
    */
   markDue(): Promise<number>;
   /** Leases to be ended, nobody else's for a while: 5 s at first, 30 s at most. */
@@ -67,9 +69,9 @@ const MISSING = (kind: string, name: string) => `NOT EXISTS (SELECT FROM object
 
 const MARK_DUE = `
 UPDATE lease SET state = 'ending', ending_at = clock_timestamp(), retry_at = NULL WHERE id IN (
-SELECT id FROM lease WHERE state <> 'ending' AND (
+SELECT id FROM lease WHERE state = 'intended' AND created_at <= clock_timestamp() - interval '60 seconds'
+  OR state = 'held' AND (
   expires_at <= clock_timestamp()
-  OR state = 'intended' AND created_at <= clock_timestamp() - interval '30 seconds'
   OR EXISTS (SELECT FROM unnest(fact_kinds, fact_values) AS fact(kind, value) JOIN revocation USING (kind, value)
     WHERE revocation.expires_at > clock_timestamp()
       AND (revocation.issued_until IS NULL OR revocation.issued_until >= lease.token_issued_at))
@@ -115,7 +117,11 @@ export function createLeaseRows(db: Database): LeaseRows {
       ]);
     },
     noteAccessor: (id, accessor) =>
-      changed("UPDATE lease SET accessor = $2 WHERE id = $1::uuid AND state = 'intended'", [id, accessor]),
+      changed(
+        `UPDATE lease SET accessor = $2 WHERE id = $1::uuid AND state = 'intended'
+           AND created_at > clock_timestamp() - interval '30 seconds'`,
+        [id, accessor],
+      ),
     hold: (id, lifetimeSeconds) =>
       changed(
         `UPDATE lease SET state = 'held',

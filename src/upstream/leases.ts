@@ -139,11 +139,14 @@ async function makeLease(
   const intent = await intentOf(parts, use, id, lifetimeSeconds);
   await rows.intend(intent);
   let holder: LeaseHolder | undefined;
+  let asking = false;
   try {
     holder = await broker.openHolder(lifetimeSeconds, spot.user);
     const beganSeconds = clock.nowMs() / 1000;
     if (!(await rows.noteAccessor(id, holder.accessor))) throw overtaken();
+    asking = true;
     const answer = await holder.lease(spot.path);
+    asking = false;
     if ('missing' in answer) {
       await endNow(parts, { id, accessor: holder.accessor });
       return notThere(use, answer.missing);
@@ -156,7 +159,9 @@ async function makeLease(
       Math.min(beganSeconds + lifetimeSeconds, use.token.expiresAtSeconds),
     );
   } catch (error) {
-    await endNow(parts, { id, accessor: holder?.accessor });
+    // Vault may be making it yet, and a lease that comes to be under a holder that is gone lives on: it is the sweeper's.
+    if (asking) parts.logger.warn({ lease: id }, 'whether a lease was made is not known: it is ended in a minute');
+    else await endNow(parts, { id, accessor: holder?.accessor });
     throw error;
   }
 }
@@ -174,12 +179,9 @@ async function heldLease(
   return { id, accessor: holder.accessor, fields: leased.fields, expiresAtSeconds, uses: 0 };
 }
 
-/** The sweeper was here first: the token was revoked, or this took half a minute. */
+/** This took too long, and the row is the sweeper's. */
 function overtaken(): Unavailable {
-  return new Unavailable(
-    'revocation',
-    'the lease was ended while it was made: its token, or somebody in it, was stopped',
-  );
+  return new Unavailable('vault', 'making a lease took so long that it was given up');
 }
 
 async function intentOf(parts: LeaseParts, use: CredentialUse, id: string, lifetimeSeconds: number) {

@@ -2159,6 +2159,22 @@ export const mutants = [
     title: 'noteAccessor',
   },
   {
+    id: 'lease-under-way-keeps-its-holder',
+    file: 'src/upstream/leases.ts',
+    find: 'asking = true;',
+    replace: '',
+    tests: LEASES,
+    title: 'leaves the holder alive',
+  },
+  {
+    id: 'lease-under-way-is-not-overtaken',
+    file: 'src/store/leases.ts',
+    find: "OR state = 'held' AND (",
+    replace: "OR state <> 'ending' AND (",
+    tests: 'test/store/leases.test.ts',
+    title: 'an intent that is young is not due',
+  },
+  {
     id: 'lease-fetched-is-its-own',
     file: 'src/upstream/leases.ts',
     find: "const lease = await (use.purpose === 'fetch'",
@@ -2297,8 +2313,8 @@ export const mutants = [
   {
     id: 'vault-leases-are-asked-for-once',
     file: 'src/secrets/vault/leases.ts',
-    find: "const answer = await questions.ask({ method: 'GET', path, token, repeat: 'once' });",
-    replace: "const answer = await questions.ask({ method: 'GET', path, token, repeat: 'safe' });",
+    find: "{ repeat: 'once', lingerMs",
+    replace: "{ repeat: 'safe', lingerMs",
     tests: 'test/secrets/vault-troubles.test.ts',
     title: 'a lease is asked for once',
   },

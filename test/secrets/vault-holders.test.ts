@@ -9,6 +9,7 @@ import type { TestVault } from '../support/vault.ts';
 
 const POLICY = `
 path "database/creds/readonly" { capabilities = ["read"] }
+path "database/creds/slow" { capabilities = ["read"] }
 path "secret/data/*" { capabilities = ["read"] }
 path "auth/token/create" { capabilities = ["update"] }
 path "auth/token/create/cambist-lease" { capabilities = ["update"] }
@@ -98,6 +99,34 @@ withPostgres('Vault and PostgreSQL', () => {
               .status,
         )
         .toBe(404);
+    });
+
+    test('a lease that nobody waits for any more is made to its end, and ends with its holder', async () => {
+      // The commit takes its time.
+      await withClient(postgres.url, (client) =>
+        client.query(`
+          CREATE TABLE slow (n int);
+          CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(1.5); RETURN NULL; END';
+          CREATE CONSTRAINT TRIGGER wait AFTER INSERT ON slow DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION wait();`),
+      );
+      await vault.root('POST', 'database/roles/slow', {
+        db_name: 'app',
+        creation_statements: [`CREATE ROLE "{{name}}" LOGIN PASSWORD '{{password}}'`, 'INSERT INTO slow VALUES (1)'],
+        default_ttl: '10m',
+      });
+      const roles = () =>
+        withClient(postgres.url, async (client) => {
+          const { rows } = await client.query("SELECT rolname FROM pg_roles WHERE rolname LIKE 'v-%-slow-%'");
+          return rows.length;
+        });
+      const adapter = open((await login()).client_token, { timeoutMs: 500 });
+      const holder = await adapter.openHolder(300);
+      await expect(holder.lease('database/creds/slow')).rejects.toMatchObject({ code: 'timeout' });
+      // Cut then, or with its holder ended by now, it could be there for ever.
+      await expect.poll(roles, { timeout: 5_000 }).toBe(1);
+      await new Promise((resolve) => setTimeout(resolve, 500));
+      await adapter.revokeHolder(holder.accessor);
+      await expect.poll(roles, { timeout: 15_000 }).toBe(0);
     });
 
     test('another node revokes by the accessor alone', async () => {

@@ -314,7 +314,7 @@ function declare(start: () => Promise<TestVault>): void {
     // Young, it may be under way.
     await sweeper.runOnce();
     expect(await leases()).toHaveLength(1);
-    await db.query("UPDATE lease SET created_at = created_at - interval '30 seconds'");
+    await db.query("UPDATE lease SET created_at = created_at - interval '60 seconds'");
     await sweeper.runOnce();
     await until('nothing left', noneLeft);
   });

@@ -16,6 +16,8 @@ export interface VaultCall {
   /** `undefined` for logins and what needs none. */
   readonly token: string | undefined;
   readonly timeoutMs: number;
+  /** For how much longer Vault may go on with what nobody waits for any more; default 0. */
+  readonly lingerMs?: number;
   /** For what only the root namespace answers. */
   readonly rootNamespace?: true;
 }
@@ -46,7 +48,7 @@ export function createVaultCalls({ address, namespace, caFile }: VaultEndpoint):
   Object.assign(client, { token: '', namespace: '', pathPrefix: '' });
 
   return {
-    async call({ method, path, body, token, timeoutMs, rootNamespace }) {
+    async call({ method, path, body, token, timeoutMs, lingerMs, rootNamespace }) {
       return (await client.request({
         method,
         path: `/${encodedPath(path)}`,
@@ -58,6 +60,7 @@ export function createVaultCalls({ address, namespace, caFile }: VaultEndpoint):
         },
         ...(body === undefined ? {} : { json: body }),
         timeoutMs,
+        lingerMs,
       })) as VaultAnswer;
     },
     close: () => transport.close(),

@@ -65,7 +65,13 @@ export function openVaultExamination(parts: {
     watchedFile: undefined,
     logger: createLogger('silent'),
   });
-  const broker = createLeaseBroker({ questions, session, subjects: undefined, tokenRole: settings.leaseTokenRole });
+  const broker = createLeaseBroker({
+    questions,
+    session,
+    subjects: undefined,
+    tokenRole: settings.leaseTokenRole,
+    timeoutMs: settings.timeoutMs,
+  });
 
   return {
     mayLogIn: !(settings.login.method === 'approle' && settings.login.secretIdWrapped),

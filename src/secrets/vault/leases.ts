@@ -23,14 +23,22 @@ export interface VaultLeaseBroker extends LeaseBroker {
 
 /** A token that is made, and ends, as soon as this is over is not worth a lease. */
 const HOLDER_MIN_SECONDS = 5;
+/**
+ * Cut in the middle, Vault can leave a role at the database that it knows nothing of: what nobody waits for any more may
+ * go on, until so long after it was asked. It must be over before the row of a lease is due (`store/leases.ts`).
+ */
+const LEASE_MAX_MS = 15_000;
 
 export function createLeaseBroker(parts: {
   readonly questions: Questions;
   readonly session: VaultSession;
   readonly subjects: SubjectLogins | undefined;
   readonly tokenRole: string | undefined;
+  /** For one question. */
+  readonly timeoutMs: number;
 }): VaultLeaseBroker {
   const { questions, session, subjects, tokenRole } = parts;
+  const leaseTimeoutMs = Math.min(parts.timeoutMs, LEASE_MAX_MS);
 
   async function openUnder(
     parent: LoggedIn,
@@ -62,7 +70,8 @@ export function createLeaseBroker(parts: {
     const { client_token: token, accessor, lease_duration: duration } = isJsonObject(auth) ? auth : {};
     if (typeof token !== 'string' || typeof accessor !== 'string' || accessor === '' || typeof duration !== 'number')
       throw new VaultUnavailable('odd_answer', 'a token for a lease without an accessor: a batch token, perhaps');
-    return holderOf(questions, token, accessor, duration > 0 ? Math.min(duration, seconds) : seconds);
+    const lifetimeSeconds = duration > 0 ? Math.min(duration, seconds) : seconds;
+    return holderOf({ questions, token, accessor, lifetimeSeconds, leaseTimeoutMs });
   }
 
   return {
@@ -89,14 +98,22 @@ export function createLeaseBroker(parts: {
   };
 }
 
-function holderOf(questions: Questions, token: string, accessor: string, lifetimeSeconds: number): VaultHolder {
+function holderOf(of: {
+  readonly questions: Questions;
+  readonly token: string;
+  readonly accessor: string;
+  readonly lifetimeSeconds: number;
+  readonly leaseTimeoutMs: number;
+}): VaultHolder {
+  const { questions, token, accessor, lifetimeSeconds, leaseTimeoutMs } = of;
   const endsAtMs = performance.now() + lifetimeSeconds * 1000;
   return {
     accessor,
     may: (path) => mayRead(path, (question) => questions.ask({ ...question, token })),
     async lease(path) {
       const startedMs = performance.now();
-      const answer = await questions.ask({ method: 'GET', path, token, repeat: 'once' });
+      const once = { repeat: 'once', lingerMs: LEASE_MAX_MS - leaseTimeoutMs } as const;
+      const answer = await questions.ask({ method: 'GET', path, token, ...once }, leaseTimeoutMs);
       if (answer.status === 403) return { missing: 'forbidden' };
       if (answer.status === 404) return { missing: 'absent' };
       if (answer.status !== 200)

@@ -25,7 +25,10 @@ export interface TransportRequest {
   readonly method: string;
   readonly headers: Readonly<Record<string, string>>;
   readonly json?: unknown;
+  /** When the caller is told that it took too long. */
   readonly timeoutMs: number;
+  /** For how much longer Vault may go on with it; default 0: the request is cut then. */
+  readonly lingerMs?: number | undefined;
 }
 
 export interface TransportResponse {
@@ -53,12 +56,7 @@ export function createTransport({ caFile }: { readonly caFile: string | undefine
   const closing = new AbortController();
   const isClosing = () => closing.signal.aborted;
 
-  async function send({ uri, method, headers, json, timeoutMs }: TransportRequest): Promise<VaultAnswer> {
-    if (isClosing()) throw new VaultUnavailable('closed', undefined, { notSent: true });
-    const deadline = new AbortController();
-    const timer = setTimeout(() => {
-      deadline.abort();
-    }, timeoutMs);
+  async function ask({ uri, method, headers, json }: TransportRequest, cut: AbortSignal): Promise<VaultAnswer> {
     try {
       const response = await request(uri, {
         dispatcher: connections(),
@@ -71,15 +69,39 @@ export function createTransport({ caFile }: { readonly caFile: string | undefine
           ...(json === undefined ? {} : { 'content-type': 'application/json' }),
         },
         body: json === undefined ? null : JSON.stringify(json),
-        signal: AbortSignal.any([deadline.signal, closing.signal]),
+        signal: AbortSignal.any([cut, closing.signal]),
       });
       return await readAnswer(response);
     } catch (error) {
       if (error instanceof VaultUnavailable) throw error;
       // What was thrown may hold the request and its headers: only its code goes on.
       if (isClosing()) throw new VaultUnavailable('closed');
-      if (deadline.signal.aborted) throw new VaultUnavailable('timeout', `${Math.round(timeoutMs)} ms`);
       throw asFault(error);
+    }
+  }
+
+  async function send(asked: TransportRequest): Promise<VaultAnswer> {
+    if (isClosing()) throw new VaultUnavailable('closed', undefined, { notSent: true });
+    const { timeoutMs, lingerMs = 0 } = asked;
+    const cut = new AbortController();
+    const answered = ask(asked, cut.signal);
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<never>((_, reject) => {
+      timer = setTimeout(() => {
+        reject(new VaultUnavailable('timeout', `${Math.round(timeoutMs)} ms`));
+        const cutLater = setTimeout(() => {
+          cut.abort();
+        }, lingerMs);
+        // Nobody waits for it any more, whatever becomes of it.
+        void answered
+          .catch(() => undefined)
+          .finally(() => {
+            clearTimeout(cutLater);
+          });
+      }, timeoutMs);
+    });
+    try {
+      return await Promise.race([answered, late]);
     } finally {
       clearTimeout(timer);
     }

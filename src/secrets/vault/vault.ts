@@ -76,7 +76,13 @@ export function createVault({ settings, logger, mint, onAnswer = () => undefined
       if (as !== undefined) return readAs(as, path);
       return readLookup(await session.ask({ method: 'GET', path, repeat: 'safe' }));
     },
-    ...createLeaseBroker({ questions, session, subjects, tokenRole: settings.leaseTokenRole }),
+    ...createLeaseBroker({
+      questions,
+      session,
+      subjects,
+      tokenRole: settings.leaseTokenRole,
+      timeoutMs: settings.timeoutMs,
+    }),
     async logIn() {
       await session.ready();
     },

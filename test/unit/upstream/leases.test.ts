@@ -257,8 +257,6 @@ test('a lease that was made as one subject is not used for another', async () =>
 test.each<[string, Error]>([
   ['openHolder', VAULT_DOWN],
   ['noteAccessor', DATABASE_DOWN],
-  ['lease database/creds/crm-server', VAULT_DOWN],
-  ['answer', VAULT_DOWN],
   ['hold', DATABASE_DOWN],
 ])('a failure of "%s" leaves neither lease nor row behind', async (name, error) => {
   const { broken, table, alive, credentials } = room();
@@ -281,15 +279,31 @@ test.each(['noteAccessor', 'hold'])('a row that the sweeper marked before "%s" l
       return through(id, value);
     },
   });
-  await expect(credentials.obtain(DYNAMIC)).rejects.toMatchObject({ dependency: 'revocation' });
+  await expect(credentials.obtain(DYNAMIC)).rejects.toMatchObject({ dependency: 'vault' });
   expect(alive.size).toBe(0);
   expect(table.size).toBe(0);
 });
 
-test('with Vault down meanwhile, the row stays, and the sweeper ends what there is', async () => {
+test.each(['lease database/creds/crm-server', 'answer'])(
+  'a failure of "%s" leaves the holder alive and the row to the sweeper: Vault may be making the lease yet',
+  async (name) => {
+    const { broken, table, alive, credentials, sweeper } = room();
+    broken.set(name, VAULT_DOWN);
+    await expect(credentials.obtain(DYNAMIC)).rejects.toThrow('sealed');
+    expect([...table.values()]).toMatchObject([{ state: 'intended', accessor: 'acc-1' }]);
+    expect(alive.size).toBe(1);
+    broken.clear();
+    // And is not kept.
+    await granted(credentials.obtain(DYNAMIC));
+    expect(table.size).toBe(2);
+    await sweeper.stop();
+  },
+);
+
+test('with Vault down at the end, the row stays, and the sweeper ends what there is', async () => {
   const { broken, table, alive, credentials, sweeper } = room();
-  broken.set('answer', VAULT_DOWN).set('revokeHolder', VAULT_DOWN);
-  await expect(credentials.obtain(DYNAMIC)).rejects.toThrow('sealed');
+  broken.set('hold', DATABASE_DOWN).set('revokeHolder', VAULT_DOWN);
+  await expect(credentials.obtain(DYNAMIC)).rejects.toThrow(DATABASE_DOWN.message);
   expect([...table.values()]).toMatchObject([{ state: 'ending', accessor: 'acc-1' }]);
   expect([...alive.values()]).toMatchObject([{ leased: true }]);
   await sweeper.runOnce();
