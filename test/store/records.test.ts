@@ -109,6 +109,7 @@ withDatabases('records', (databases) => {
       ancestors,
       subjectRef: chained.issued.subjectRef,
       subjectClaims: 'sealed',
+      vouchedBy: [],
     });
     for (const unknown of ['', 'nul\0', 'x'.repeat(5000), newUuid()])
       expect(await issued.find(unknown)).toBeUndefined();
