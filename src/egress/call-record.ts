@@ -37,11 +37,13 @@ export async function openCallRecords(
   found: Findings & { readonly bearer: Bearer },
   stateVersion: number,
 ): Promise<CallRecords> {
-  const { own } = found.bearer;
+  const { own, token } = found.bearer;
   const { request } = arrival;
+  // Whoever puts its token there must not find it again in a record.
+  const path = request.path.replaceAll(token, '*').slice(0, PATH_MAX_CHARS);
   const persons = collectPersons(parts);
   const { party } = found.bearer.recalled;
-  await persons.add(party.principal, { source: arrival.source, path: request.path.slice(0, PATH_MAX_CHARS) });
+  await persons.add(party.principal, { source: arrival.source, path });
   for (const actor of own.chain) await persons.add(actor, {});
   const upstreamName = found.upstream?.name ?? request.upstreamName;
   const common = {

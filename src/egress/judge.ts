@@ -65,6 +65,8 @@ export async function judge(
   const bearer = await readBearer(parts, upstream.spec, request, registry);
   if (isRefusal(bearer)) return bearer;
   found.bearer = bearer;
+  // RFC 9700 §4.3.2: no token belongs in a URL, which the upstream would get, and log.
+  if ((request.path + request.query).includes(bearer.token)) return refuse('egress_path_refused', { fault: 'token' });
   const standing = await whyNoMore(parts, { name: upstream.name, bearer }, registry);
   if (standing !== undefined) return standing;
   const baseUrl = baseUrlOf(upstream.spec, request.label);

@@ -89,6 +89,17 @@ describe('whose token', () => {
     expect(bench.upstream.arrived).toEqual([]);
   });
 
+  it('a token in a URL is neither forwarded nor recorded', async () => {
+    const token = await bench.token();
+    for (const path of [`/egress/api/v1/x?access_token=${token}`, `/egress/api/v1/${token}`]) {
+      const answer = await bench.call(path, { token });
+      await expectTurnedAway(answer, 400, 'invalid_request', 'egress_path_refused');
+      const [record] = await bench.cambist.records(answer.requestId);
+      expect(record?.persons[0]?.path).toMatch(/^\/v1\/[x*]$/);
+      expect(JSON.stringify(record)).not.toContain(token);
+    }
+  });
+
   it.each<[string, 'client' | 'upstream' | 'issuer', string, number]>([
     ['the caller', 'client', 'notes-server', 401],
     ['an earlier actor', 'client', 'agent', 401],
