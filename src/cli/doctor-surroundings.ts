@@ -10,6 +10,7 @@ import { createServer } from 'node:net';
 import { failed, ok, warning } from '../admin/doctor/findings.ts';
 import type { Check, Found } from '../admin/doctor/findings.ts';
 import type { ListenerSettings } from '../config/listeners.ts';
+import { isLoopbackHost } from '../config/sections/listen.ts';
 import type { Settings } from '../config/settings.ts';
 import { PATHS } from '../core/protocol.ts';
 import { isLoopbackUrl } from '../core/uri.ts';
@@ -39,6 +40,7 @@ export function surroundingsChecks({ settings, fetcher, secretFiles }: Surroundi
     ...(adminListen === undefined
       ? []
       : [{ noun: 'listener', name: 'admin', run: () => checkAdmin(adminListen) } satisfies Check]),
+    { noun: 'listener', name: 'proxy', run: () => checkProxy(settings) },
     ...certificateCheck('public', listen),
     ...(adminListen === undefined ? [] : certificateCheck('admin', adminListen)),
     { noun: 'listener', name: 'issuer URL', run: () => checkIssuerUrl(settings, fetcher) },
@@ -72,6 +74,21 @@ function certificateCheck(name: string, { tls }: ListenerSettings): Check[] {
     return [ok(`its certificate is valid until ${until}`)];
   };
   return [{ noun: 'certificate', name, run }];
+}
+
+/** Where callers speak TLS and this listener does not, something in front of it ends TLS, on this machine or another. */
+function checkProxy({ listen, issuer, trustedProxies }: Settings): Found[] {
+  const behind = listen.tls === undefined && (!isLoopbackHost(listen.host) || new URL(issuer).protocol === 'https:');
+  if (!behind) return [];
+  if (trustedProxies.length > 0)
+    return [ok(`addresses of clients come from X-Forwarded-For of ${trustedProxies.join(', ')}`)];
+  return [
+    warning(
+      'TLS ends at a proxy in front of this node, and trusted_proxies is empty: every client has the proxy’s address, ' +
+        'in records, and where failed authentications are throttled: one that guesses secrets slows down all others',
+      'set trusted_proxies (CAMBIST_TRUSTED_PROXIES) to the ranges of the proxies, such as 10.1.0.0/16, and have them set X-Forwarded-For',
+    ),
+  ];
 }
 
 async function checkPublic(at: ListenerSettings, issuer: string): Promise<Found[]> {

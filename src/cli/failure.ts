@@ -54,6 +54,7 @@ const SPOKEN = new Set([
   'MigrationRefused',
   'DataFolderInUse',
   'WrongKeyEncryptionKey',
+  'SealedValueMoved',
   'LocalSocketRefused',
   'BackupRefused',
 ]);

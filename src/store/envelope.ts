@@ -19,7 +19,7 @@ export const KEK_ID_PLACE = { from: 2, bytes: KEK_ID_BYTES } as const;
 export interface Envelope {
   /** `aad` names table, row and purpose: `signing_key|<kid>|access-token`. */
   seal(plaintext: Uint8Array, aad: string): Uint8Array;
-  /** Throws WrongKeyEncryptionKey when another KEK sealed it, and a plain Error when it was altered or moved. */
+  /** Throws WrongKeyEncryptionKey when another KEK sealed it, and SealedValueMoved when it was altered or moved. */
   open(sealed: Uint8Array, aad: string): Uint8Array;
   /** Names the KEK that seals, without telling anything about it; hexadecimal. */
   readonly kekId: string;
@@ -33,6 +33,20 @@ export class WrongKeyEncryptionKey extends Unavailable {
 
   constructor(message: string) {
     super('key-encryption key', message);
+  }
+}
+
+/** The key is the right one, and the value is not what was sealed for this place: it was moved here, or altered. */
+export class SealedValueMoved extends Error {
+  override readonly name = 'SealedValueMoved';
+
+  /** `aad` begins with the table; the rest of it may name a person. */
+  constructor(aad: string, kekId: string) {
+    super(
+      `a sealed value of table "${aad.split('|', 1).join('')}" does not belong to its row, or was altered. The key-encryption key is ` +
+        `not the trouble: it is the right one (${kekId}). Somebody or something wrote to the database behind Cambist: ` +
+        'find out who, then restore a backup (docs/runbooks/restore.md)',
+    );
   }
 }
 
@@ -77,7 +91,7 @@ export function createEnvelope(kek: Uint8Array, previous: readonly Uint8Array[] 
       try {
         return Buffer.concat([decipher.update(body), decipher.final()]);
       } catch {
-        throw new Error('a sealed value does not belong to its row, or was altered');
+        throw new SealedValueMoved(aad, known.id);
       }
     },
   };

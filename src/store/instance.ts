@@ -29,7 +29,7 @@ interface InstanceRow {
 
 const CHECK_VALUE = Buffer.from('cambist: this key-encryption key is the right one');
 
-/** Throws WrongKeyEncryptionKey when this database was made under another key. */
+/** Throws WrongKeyEncryptionKey when this database was made under another key, SealedValueMoved when its row was put together from others. */
 export async function openInstance(db: Database, envelope: Envelope): Promise<Instance> {
   let row = await readInstance(db);
   if (row === undefined) {
@@ -62,6 +62,7 @@ async function createInstance(db: Database, envelope: Envelope): Promise<void> {
   );
 }
 
+/** Of a row that was put together from others, at least one value does not open: SealedValueMoved, from the envelope. */
 function openSealed(row: InstanceRow, envelope: Envelope): Uint8Array {
   try {
     const check = Buffer.from(envelope.open(row.sealed_check, checkAad(row.id)));
@@ -83,7 +84,7 @@ const blindKeyAad = (id: string) => `instance|${id}|blind-index`;
 
 /**
  * What a database says of itself, without making anything; `undefined` = no Cambist was ever started on it. Throws
- * WrongKeyEncryptionKey when it is sealed under another key.
+ * WrongKeyEncryptionKey when it is sealed under another key, SealedValueMoved when its row was put together from others.
  */
 export async function examineInstance(
   db: Pick<Database, 'query'>,

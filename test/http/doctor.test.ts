@@ -142,6 +142,34 @@ policies: [{id: p, cedar: 'permit (principal in Role::"staff", action == Action:
     ]);
   });
 
+  test('sealed values that somebody swapped are told from a wrong key-encryption key, each where it lies', async () => {
+    const { database } = parts;
+    const swapInstance = () =>
+      database.query('UPDATE instance SET sealed_check = sealed_blind_key, sealed_blind_key = sealed_check');
+    const swapKeys = () =>
+      database.query(
+        `UPDATE signing_key SET sealed_private = other.sealed_private FROM signing_key AS other
+         WHERE signing_key.purpose = 'access-token' AND other.purpose = 'access-token'
+           AND signing_key.state = 'active' AND other.state = 'active' AND signing_key.kid <> other.kid`,
+      );
+    await swapInstance();
+    const ofInstance = badOf(await examine(parts), 'database', 'key-encryption key');
+    await swapInstance();
+    expect(ofInstance).toEqual([
+      'failed the key that was given is the right one, but the row "instance" is not as it was sealed: moved or altered',
+    ]);
+
+    await swapKeys();
+    const findings = await examine(parts);
+    await swapKeys();
+    expectFixes(findings);
+    const ofKeys = badOf(findings, 'keys', 'signing keys');
+    expect(ofKeys).toHaveLength(2);
+    for (const found of ofKeys) expect(found).toMatch(/^failed the private half of \S+ is not what was sealed for it/);
+    expect(badOf(findings, 'database', 'key-encryption key')).toEqual([]);
+    expect(badOf(await examine(parts), 'keys')).toEqual([]);
+  });
+
   test('a rotation that nobody carries out is found', async () => {
     const keyTimes = { rotateAfterSeconds: -1_000, publishAheadSeconds: -2_000 };
     expect(badOf(await examine({ ...parts, keyTimes }), 'keys')).toEqual([]);
@@ -433,6 +461,25 @@ describe('the surroundings', () => {
     const findings = await look(elsewhere);
     expect(badOf(findings, 'listener', 'public')).toEqual([expect.stringMatching(/192\.0\.2\.1 is no address/)]);
     expect(badOf(findings, 'listener', 'issuer URL')).toEqual([expect.stringMatching(/^warning .*cannot be read/)]);
+  });
+
+  test('a proxy that ends TLS and is not named is found: everybody would have its address', async () => {
+    const behind = { CAMBIST_PLAIN_HTTP: 'behind_tls_proxy', CAMBIST_ISSUER: 'https://sts.invalid' };
+    const all = { ...behind, CAMBIST_LISTEN: '0.0.0.0:0' };
+    const findings = await look(settingsOf(all));
+    expectFixes(findings);
+    expect(badOf(findings, 'listener', 'proxy')).toEqual([
+      expect.stringMatching(
+        /^warning TLS ends at a proxy .* trusted_proxies is empty: every client has the proxy’s address/,
+      ),
+    ]);
+    // A proxy on this machine is one too.
+    expect(badOf(await look(settingsOf({ CAMBIST_ISSUER: 'https://sts.invalid' })), 'listener', 'proxy')).toHaveLength(
+      1,
+    );
+    const named = settingsOf({ ...all, CAMBIST_TRUSTED_PROXIES: '10.0.0.0/8' });
+    expect(badOf(await look(named), 'listener', 'proxy')).toEqual([]);
+    expect(badOf(await look(settingsOf({})), 'listener', 'proxy')).toEqual([]);
   });
 
   test('a file with a secret that others can read is found', async () => {

@@ -5,7 +5,7 @@
 import type { Clock } from '../../core/clock.ts';
 import { measureClockSkew } from '../../store/clock-skew.ts';
 import type { Database } from '../../store/database.ts';
-import { WrongKeyEncryptionKey } from '../../store/envelope.ts';
+import { SealedValueMoved, WrongKeyEncryptionKey } from '../../store/envelope.ts';
 import type { Envelope } from '../../store/envelope.ts';
 import { examineAudit, examineServer, findOverdue } from '../../store/examination.ts';
 import { examineInstance } from '../../store/instance.ts';
@@ -117,6 +117,13 @@ async function checkKey({ database, envelope }: DatabaseCheckParts): Promise<Fou
         : ok(`${envelope.kekId} is the right one; epoch ${instance.epoch}`),
     ];
   } catch (error) {
+    if (error instanceof SealedValueMoved)
+      return [
+        failed(
+          `the key that was given is the right one, but the row "instance" is not as it was sealed: moved or altered`,
+          'find out who writes to the database; restore a backup (docs/runbooks/restore.md)',
+        ),
+      ];
     if (!(error instanceof WrongKeyEncryptionKey)) throw error;
     return [failed('the key that was given does not open this database', 'give the key that the other nodes have')];
   }

@@ -54,7 +54,7 @@ export async function examine(parts: ExamineParts, onDone?: (done: number, of: n
     const listKeys = () => createSigningKeys(database).list();
     const checks = [
       ...databaseChecks(parts),
-      ...keyChecks({ listKeys, keyTimes: parts.keyTimes }),
+      ...keyChecks({ listKeys, keyTimes: parts.keyTimes, envelope: parts.envelope }),
       ...objectChecks({ ...parts, fetcher, registered, secrets: await countSecrets(database) }),
       ...secretChecks({
         clock,

@@ -3,7 +3,9 @@
  */
 import { dueSteps } from '../../keys/due.ts';
 import type { KeyTimes } from '../../keys/due.ts';
-import { slotsOf } from '../../keys/slots.ts';
+import { openPrivateKey, slotsOf } from '../../keys/slots.ts';
+import { SealedValueMoved, WrongKeyEncryptionKey } from '../../store/envelope.ts';
+import type { Envelope } from '../../store/envelope.ts';
 import type { SigningKeyRow } from '../../store/signing-keys.ts';
 import { failed, ok, warning } from './findings.ts';
 import type { Check, Found } from './findings.ts';
@@ -11,12 +13,13 @@ import type { Check, Found } from './findings.ts';
 export interface KeyCheckParts {
   readonly listKeys: () => Promise<{ readonly rows: readonly SigningKeyRow[]; readonly nowMs: number }>;
   readonly keyTimes: KeyTimes;
+  readonly envelope: Envelope;
 }
 
 /** A step is late when it is due for longer than any node needs to see it. */
 const LATE_MS = 600_000;
 
-export function keyChecks({ listKeys, keyTimes }: KeyCheckParts): Check[] {
+export function keyChecks({ listKeys, keyTimes, envelope }: KeyCheckParts): Check[] {
   return [
     {
       noun: 'keys',
@@ -27,6 +30,7 @@ export function keyChecks({ listKeys, keyTimes }: KeyCheckParts): Check[] {
         const late = dueSteps(rows, nowMs - LATE_MS, keyTimes).filter(({ type }) => type !== 'make_first');
         return [
           ...slotsOf().map(({ purpose, algorithm }) => judgeSlot(purpose, algorithm, rows, nowMs)),
+          ...rows.flatMap((row) => judgeSealed(row, envelope)),
           ...(late.length === 0
             ? []
             : [
@@ -39,6 +43,23 @@ export function keyChecks({ listKeys, keyTimes }: KeyCheckParts): Check[] {
       },
     },
   ];
+}
+
+/** Of a key that was sealed under another key-encryption key the check of the database speaks. */
+function judgeSealed({ kid, purpose, sealedPrivate }: SigningKeyRow, envelope: Envelope): Found[] {
+  try {
+    if (sealedPrivate !== null) openPrivateKey(kid, purpose, sealedPrivate, envelope);
+    return [];
+  } catch (error) {
+    if (error instanceof WrongKeyEncryptionKey) return [];
+    if (!(error instanceof SealedValueMoved)) throw error;
+    return [
+      failed(
+        `the private half of ${kid} is not what was sealed for it: moved from another row, or altered. No node can start`,
+        'find out who writes to the database; restore a backup (docs/runbooks/restore.md)',
+      ),
+    ];
+  }
 }
 
 function judgeSlot(purpose: string, algorithm: string, all: readonly SigningKeyRow[], nowMs: number): Found {
