@@ -1,0 +1,50 @@
+/**
+ * The end of a listener whose event loop is late, as it is on a machine under load: what the system has taken for us by
+ * then (a connection, a request) is not what the listener has seen, and must be answered all the same.
+ */
+import { Worker } from 'node:worker_threads';
+import { expect, it } from 'vitest';
+import { createLogger } from '../../src/core/log.ts';
+import { openListener } from '../../src/http/listener.ts';
+
+/** Another thread's loop: asks once at `atMs`, on a connection that it opened `connectMs` before or that is new. */
+const CALLER = `
+const { parentPort, workerData: { port, warm, atMs } } = require('node:worker_threads');
+const { Agent, get } = require('node:http');
+const agent = new Agent({ keepAlive: true });
+const ask = () => new Promise((done) => {
+  get({ port, host: '127.0.0.1', agent }, (response) => {
+    response.resume().once('end', () => done(response.statusCode));
+  }).once('error', ({ code }) => done(code));
+});
+(async () => {
+  if (warm) await ask();
+  parentPort.postMessage('here');
+  setTimeout(async () => parentPort.postMessage(await ask()), atMs);
+})();
+`;
+
+it.each([
+  ['a new connection', { warm: false, atMs: 150, blockedFromMs: 0, blockedForMs: 900 }],
+  ['a request on a connection that was idle', { warm: true, atMs: 2000, blockedFromMs: 1700, blockedForMs: 900 }],
+])(
+  '%s that came while the loop stood still is answered, not reset',
+  async (_, late) => {
+    const listener = await openListener((_request, response) => void response.end('here'), {
+      host: '127.0.0.1',
+      port: 0,
+      logger: createLogger('silent'),
+    });
+    const caller = new Worker(CALLER, { eval: true, workerData: { ...late, port: listener.address.port } });
+    const said: unknown[] = [];
+    caller.on('message', (message) => said.push(message));
+    await expect.poll(() => said).toEqual(['here']);
+    const drained = listener.drain(10_000);
+    await new Promise((resolve) => setTimeout(resolve, late.blockedFromMs));
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, late.blockedForMs);
+    await expect.poll(() => said, { timeout: 5000 }).toEqual(['here', 200]);
+    await drained;
+    await caller.terminate();
+  },
+  20_000,
+);
