@@ -22,6 +22,7 @@ import type { Limits } from './limits/limits.ts';
 import type { Heartbeat } from './status/heartbeat.ts';
 import type { HousekeepingRunner } from './status/housekeeping-jobs.ts';
 import type { createClientSecrets } from './store/client-secrets.ts';
+import type { Envelope } from './store/envelope.ts';
 import type { createObjectStore } from './store/objects.ts';
 import type { PersonKeys } from './store/persons.ts';
 import { createRecordReader } from './store/records.ts';
@@ -45,6 +46,8 @@ export interface Service {
   readonly clientSecrets: ReturnType<typeof createClientSecrets>;
   readonly records: ReturnType<typeof createRecordReader>;
   readonly persons: PersonKeys;
+  /** What this node seals and opens with. */
+  readonly envelope: Envelope;
   /** `undefined` = the settings name none. */
   readonly vault: OpenedVault | undefined;
   readonly limits: Pick<Limits, 'sizes'>;
@@ -79,7 +82,7 @@ export async function composeService(parts: ServiceParts): Promise<Service> {
   const telemetry = parts.telemetry ?? createTelemetry();
   const foundation = await openFoundation(parts, telemetry);
   const { database, objects, clientSecrets, persons, keys, committer, fetcher, issued, revocations } = foundation;
-  const { changeRecord, prepareChange, credentials, leaseSweeper } = foundation;
+  const { changeRecord, prepareChange, credentials, leaseSweeper, envelope, rootKeys } = foundation;
   const roads = createRoads(parts, foundation);
   const housekeeping = createUpkeep(parts, foundation);
   const egress = createComposedEgress(parts, telemetry, foundation, roads);
@@ -102,7 +105,7 @@ export async function composeService(parts: ServiceParts): Promise<Service> {
     housekeeping,
     leaseSweeper,
     keys,
-    keyParts: { rotation: keys.rotation, rewrapper: createRewrapper(database, foundation.envelope), changeRecord },
+    keyParts: { rotation: keys.rotation, rewrapper: createRewrapper(database, envelope, rootKeys), changeRecord },
     revocationParts: {
       isIssued: async (jti) => (await issued.find(jti)) !== undefined,
       keyState: (kid) => keys.ring.list().find((key) => key.kid === kid)?.state,
@@ -117,6 +120,7 @@ export async function composeService(parts: ServiceParts): Promise<Service> {
     clientSecrets,
     records: createRecordReader(database),
     persons,
+    envelope,
     vault: foundation.vault,
     limits: roads.limits,
     prepareChange,

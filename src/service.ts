@@ -28,12 +28,14 @@ import type { CertificateFault } from './http/tls.ts';
 import { readAuthority } from './secrets/vault/authority.ts';
 import { takeBackup } from './store/backup.ts';
 import type { Database } from './store/database.ts';
-import { createEnvelope } from './store/envelope.ts';
+import type { Envelope } from './store/envelope.ts';
 import { openDatabase, openOwner } from './store/open.ts';
+import { isPlace } from './store/root-keys.ts';
+import type { KeyEncryptionKey } from './store/root-keys.ts';
 
 interface Opened {
   readonly database: Database;
-  readonly keyEncryptionKey: Uint8Array;
+  readonly keyEncryptionKey: KeyEncryptionKey;
 }
 
 /** The database of the settings, and the key that it is sealed under. */
@@ -59,7 +61,7 @@ async function open(settings: Settings, logger: Logger): Promise<Opened> {
 }
 
 /** The key of the embedded engine: from the settings, or from its file, which is made with the data. */
-function embeddedKeyOf(settings: Settings, database: EmbeddedSettings): Uint8Array {
+function embeddedKeyOf(settings: Settings, database: EmbeddedSettings): KeyEncryptionKey {
   const faults = prepareFolder(database);
   if (faults.length > 0) throw settingsFailure(faults);
   if (settings.keyEncryptionKey !== undefined) return settings.keyEncryptionKey;
@@ -78,7 +80,7 @@ function embeddedKeyOf(settings: Settings, database: EmbeddedSettings): Uint8Arr
 export async function openService(
   settings: Settings,
   logger: Logger,
-  more: Pick<ServiceParts, 'telemetry' | 'version'> = {},
+  more: Pick<ServiceParts, 'telemetry' | 'version' | 'vaultPatienceMs'> = {},
 ): Promise<{ service: Service; operations: Operations; close: (options?: { graceMs?: number }) => Promise<void> }> {
   const { database, keyEncryptionKey } = await open(settings, logger);
   try {
@@ -105,7 +107,7 @@ export async function openService(
       openPersons: (row) => service.openPersons(row),
       prepareChange: (persons) => service.prepareChange(persons),
       keys: service.keyParts,
-      upkeep: upkeepOf(settings, database, keyEncryptionKey, logger),
+      upkeep: upkeepOf(settings, database, service.envelope, logger),
       revocation: service.revocationParts,
       secrets: service.secretParts,
       ownIssuer: settings.issuer,
@@ -124,8 +126,7 @@ export async function openService(
 }
 
 /** Backups, and what the doctor finds, over the database that this process has open. */
-function upkeepOf(settings: Settings, database: Database, key: Uint8Array, logger: Logger): UpkeepParts {
-  const envelope = createEnvelope(key, settings.previousKeyEncryptionKeys);
+function upkeepOf(settings: Settings, database: Database, envelope: Envelope, logger: Logger): UpkeepParts {
   const { clockSkewLimitMs, keyTimes, demoRefusedBecause } = settings;
   const poolMax = settings.database.kind === 'postgres' ? settings.database.poolMax : undefined;
   return {
@@ -140,11 +141,17 @@ function upkeepOf(settings: Settings, database: Database, key: Uint8Array, logge
         keyTimes,
         demoRefusedBecause,
         vault: settings.vault,
+        transitKeys: [settings.keyEncryptionKey, ...settings.previousKeyEncryptionKeys].flatMap((one) =>
+          one !== undefined && isPlace(one) ? [one] : [],
+        ),
         ownIssuer: settings.issuer,
         poolMax,
       }),
   };
 }
+
+/** Vault and Cambist may be started together, as after a loss of power; orchestrators begin again where this is not enough. */
+const VAULT_PATIENCE_MS = 15_000;
 
 /** Runs until a signal; what is in flight is finished, a second signal does not wait for it. */
 export async function serve(settings: Settings, version: string): Promise<void> {
@@ -153,7 +160,7 @@ export async function serve(settings: Settings, version: string): Promise<void> 
   const stopped = signalled(logger);
   const reload = reloadOnSignal(logger);
   const exporting = await exportOf(settings, version, logger);
-  const more = { version, telemetry: createTelemetry(exporting) };
+  const more = { version, telemetry: createTelemetry(exporting), vaultPatienceMs: VAULT_PATIENCE_MS };
   const { service, operations, close } = await openService(settings, logger, more);
   let local: { close(): Promise<void> } | undefined;
   let graceMs = 0;

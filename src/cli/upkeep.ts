@@ -3,25 +3,30 @@
  * fill it. Loaded only when one of them runs. Looking makes nothing: no data folder, no key, no row.
  */
 import { existsSync } from 'node:fs';
-import { databaseUnreachable, examine } from '../admin/doctor/examine.ts';
-import type { Finding } from '../admin/doctor/findings.ts';
-import { embeddedKey } from '../config/embedded-key.ts';
+import { findVersionFault } from '../admin/doctor/database-checks.ts';
+import { databaseUnreachable, examine, examineWithoutKey } from '../admin/doctor/examine.ts';
+import { failed, warning } from '../admin/doctor/findings.ts';
+import type { Finding, Found } from '../admin/doctor/findings.ts';
 import type { Settings } from '../config/settings.ts';
 import type { EmbeddedSettings, PostgresSettings } from '../config/settle.ts';
 import { systemClock } from '../core/clock.ts';
 import { createLogger } from '../core/log.ts';
 import { Unavailable } from '../core/refusal.ts';
 import { createBareRecords } from '../exchange/bare-records.ts';
-import { readBackup } from '../store/backup-file.ts';
+import { readBackup, readBackupHeader, wrongKey } from '../store/backup-file.ts';
 import { RUNTIME_ROLE } from '../store/database.ts';
 import type { Database } from '../store/database.ts';
-import { createEnvelope } from '../store/envelope.ts';
+import type { Envelope } from '../store/envelope.ts';
+import { sealedUnder } from '../store/instance.ts';
 import { runMigrations } from '../store/migrate.ts';
 import { openOwner } from '../store/open.ts';
 import { openPglite } from '../store/pglite.ts';
 import { openPostgres } from '../store/pg.ts';
 import { restoreBackup } from '../store/restore.ts';
 import type { RestoreSummary } from '../store/restore.ts';
+import { isPlace, listRootKeys } from '../store/root-keys.ts';
+import type { KeyEncryptionKeys } from '../store/root-keys.ts';
+import { keysOf, openKeys } from './key-encryption.ts';
 import { localAuthor } from './local-author.ts';
 import { CliFailure, EXIT } from './failure.ts';
 
@@ -32,16 +37,19 @@ export async function examineDatabase(settings: Settings, onDone: OnDone): Promi
   const { database } = settings;
   if (database.kind === 'embedded' && !existsSync(database.dataFolder))
     return [databaseUnreachable(`there is no database in ${database.folder} yet`, 'cambist serve')];
-  const key = keyOf(settings);
-  if (!(key instanceof Uint8Array)) return [databaseUnreachable(key.message, key.fix)];
+  const keys = keysOf(settings);
+  if ('message' in keys) return [databaseUnreachable(keys.message, keys.fix)];
   let opened: Database | undefined;
   try {
     opened = await openForLooking(database);
     await opened.query('SELECT 1');
+    const envelope = await envelopeOf(settings, keys, opened);
+    if (Array.isArray(envelope)) return envelope;
     return await examine(
       {
         database: opened,
-        envelope: createEnvelope(key, settings.previousKeyEncryptionKeys),
+        envelope,
+        transitKeys: keys.filter(isPlace),
         clock: systemClock,
         logger: createLogger('silent'),
         clockSkewLimitMs: settings.clockSkewLimitMs,
@@ -60,20 +68,37 @@ export async function examineDatabase(settings: Settings, onDone: OnDone): Promi
   }
 }
 
-/** The key of the settings, without making one. */
-function keyOf(settings: Settings): Uint8Array | { readonly message: string; readonly fix: string } {
-  const { database, keyEncryptionKey } = settings;
-  if (keyEncryptionKey !== undefined) return keyEncryptionKey;
-  if (database.kind !== 'embedded') throw new Error('settings for PostgreSQL without a key-encryption key');
-  if (!existsSync(database.keyFile))
-    return {
-      message: `the key-encryption key ${database.keyFile} is not there`,
-      fix: 'put it back: it is not in a backup, and what is sealed under it cannot be read without it',
-    };
-  const found = embeddedKey(database);
-  if (!Array.isArray(found)) return found.key;
-  const [fault] = found;
-  return { message: `${fault?.file ?? ''} ${fault?.message ?? ''}`, fix: fault?.fix ?? 'put the right key file back' };
+/** The envelope of the database; or all that can be found out where it cannot be had. */
+async function envelopeOf(
+  settings: Settings,
+  keys: KeyEncryptionKeys,
+  database: Database,
+): Promise<Envelope | Finding[]> {
+  const fault = await findVersionFault({ database });
+  if (fault !== undefined) return [{ noun: 'database', name: 'version', ...fault }];
+  const { vault } = settings;
+  const transitKeys = keys.filter(isPlace);
+  const withoutKey = (why: Found) =>
+    vault === undefined
+      ? [{ noun: 'database', name: 'key-encryption key', ...why }]
+      : examineWithoutKey({ database, vault, transitKeys, why });
+  if (transitKeys.length > 0 && vault?.login.method === 'approle' && vault.login.secretIdWrapped)
+    return withoutKey(
+      warning(
+        'not looked at: the wrapped secret id can be opened once, and a node needs it',
+        'run this with another login at Vault, such as vault.login.method token',
+      ),
+    );
+  try {
+    const envelope = await openKeys(settings, keys, await listRootKeys(database), await sealedUnder(database));
+    return (
+      envelope ??
+      (await withoutKey(warning('no node was ever started on this database with these settings', 'cambist serve')))
+    );
+  } catch (error) {
+    if (!(error instanceof Unavailable) || transitKeys.length === 0 || error.dependency === 'database') throw error;
+    return withoutKey(failed(error.message, 'see what is said of vault below'));
+  }
 }
 
 async function openForLooking(database: PostgresSettings | EmbeddedSettings): Promise<Database> {
@@ -131,9 +156,11 @@ export interface RestoreArguments {
 /** Puts a backup into the database of the settings, as the user that owns it. */
 export async function restoreInto(settings: Settings, args: RestoreArguments): Promise<RestoreSummary> {
   const { database } = settings;
-  const key = keyOf(settings);
-  if (!(key instanceof Uint8Array)) throw new CliFailure(EXIT.failed, 'key_missing', `${key.message}: ${key.fix}`);
-  const envelope = createEnvelope(key, settings.previousKeyEncryptionKeys);
+  const keys = keysOf(settings);
+  if ('message' in keys) throw new CliFailure(EXIT.failed, 'key_missing', `${keys.message}: ${keys.fix}`);
+  const header = await readBackupHeader(args.file);
+  const envelope = await openKeys(settings, keys, header.root_keys, header.key_encryption_key);
+  if (envelope === undefined) throw wrongKey(args.file, header);
   const logger = createLogger('error');
   const embedded = database.kind === 'embedded';
   // Before a data folder is made for it.

@@ -10,11 +10,11 @@ import type { Principal } from '../core/principal.ts';
 import type { Telemetry } from '../core/telemetry.ts';
 import { createBareRecords } from '../exchange/bare-records.ts';
 import { openKeys } from '../keys/open.ts';
+import type { KeyRing } from '../keys/ring.ts';
 import { createFetcher } from '../net/fetcher.ts';
 import { registryOf } from '../objects/registry.ts';
 import { createClientSecrets } from '../store/client-secrets.ts';
 import { createCommitter } from '../store/commits.ts';
-import { createEnvelope } from '../store/envelope.ts';
 import { openInstance } from '../store/instance.ts';
 import { createIssuedTokens } from '../store/issued.ts';
 import { ensureAuditPartitions } from '../store/migrate.ts';
@@ -26,9 +26,11 @@ import { createEmbeddedSecrets } from '../store/secrets.ts';
 import { createKeySets } from '../trust/key-sets.ts';
 import { createUpstreamCredentials } from './credentials.ts';
 import { hooksOf } from './instruments.ts';
+import { openKeyEncryption } from './key-encryption.ts';
 import type { ServiceParts } from './parts.ts';
 import { createSecretStores } from './secrets.ts';
 import { openVault } from './vault.ts';
+import type { OpenedVault } from './vault.ts';
 
 export type Foundation = Awaited<ReturnType<typeof openFoundation>>;
 
@@ -37,12 +39,46 @@ export type PrepareChange = (
   concerned: readonly Principal[],
 ) => Promise<(change: Readonly<Record<string, unknown>>) => RecordRow>;
 
+/** Vault first, since it may have to unwrap what opens everything else; it is closed where the rest does not open. */
 export async function openFoundation(parts: ServiceParts, telemetry: Telemetry) {
-  const { logger, nodeName } = parts;
   const clock: Clock = parts.clock ?? systemClock;
   const hooks = hooksOf(telemetry);
+  let ring: KeyRing | undefined;
+  const ringOf = () => {
+    if (ring === undefined) throw new Error('a token for vault was asked for before our own keys were open');
+    return ring;
+  };
+  const vault =
+    parts.vault === undefined
+      ? undefined
+      : openVault({ ...parts, settings: parts.vault, clock, ring: ringOf, onAnswer: hooks.onVaultAnswer });
+  try {
+    const foundation = await openOver({ parts, telemetry, clock, hooks, vault });
+    ring = foundation.keys.ring;
+    return foundation;
+  } catch (error) {
+    await vault?.vault.close();
+    throw error;
+  }
+}
+
+async function openOver(around: {
+  readonly parts: ServiceParts;
+  readonly telemetry: Telemetry;
+  readonly clock: Clock;
+  readonly hooks: ReturnType<typeof hooksOf>;
+  readonly vault: OpenedVault | undefined;
+}) {
+  const { parts, telemetry, clock, hooks, vault: opened } = around;
+  const { logger, nodeName } = parts;
   const database = observedDatabase(parts.database, hooks.onDatabaseFailure);
-  const envelope = createEnvelope(parts.keyEncryptionKey, parts.previousKeyEncryptionKeys);
+  const { envelope, rootKeys } = await openKeyEncryption({
+    database,
+    keys: [parts.keyEncryptionKey, ...(parts.previousKeyEncryptionKeys ?? [])],
+    vault: opened?.vault,
+    logger,
+    patienceMs: parts.vaultPatienceMs ?? 0,
+  });
   const instance = await openInstance(database, envelope);
   await ensureAuditPartitions(database);
 
@@ -66,10 +102,6 @@ export async function openFoundation(parts: ServiceParts, telemetry: Telemetry) 
   const keys = await openKeys({ database, envelope, clock, logger, times: parts.keyTimes, recordOf: changeRecord });
   objects.feed.followKeys(() => keys.ring.reload());
   const fetcher = createFetcher({ clock, logger, tracing: telemetry.tracing, onFetch: hooks.onFetch });
-  const opened =
-    parts.vault === undefined
-      ? undefined
-      : openVault({ ...parts, settings: parts.vault, clock, ring: keys.ring, onAnswer: hooks.onVaultAnswer });
   const secrets = createSecretStores(embeddedSecrets, opened?.vault);
   const { credentials, leaseSweeper } = createUpstreamCredentials({
     ourIssuer: parts.issuer,
@@ -94,6 +126,7 @@ export async function openFoundation(parts: ServiceParts, telemetry: Telemetry) 
     hooks,
     database,
     envelope,
+    rootKeys,
     instance,
     objects,
     clientSecrets,

@@ -11,6 +11,7 @@ import type { LimitSettings } from '../limits/bounds.ts';
 import type { Resolve } from '../net/guard.ts';
 import type { VaultSettings } from '../secrets/vault/settings.ts';
 import type { Database } from '../store/database.ts';
+import type { KeyEncryptionKey } from '../store/root-keys.ts';
 import type { Credentials } from '../upstream/credential.ts';
 
 export interface ServiceParts {
@@ -18,10 +19,12 @@ export interface ServiceParts {
   readonly nodeName: string;
   /** Runs as the runtime role, migrated already. */
   readonly database: Database;
-  /** Key-encryption key, 32 bytes. */
-  readonly keyEncryptionKey: Uint8Array;
+  /** 32 bytes, or a key of the Transit engine of `vault`. */
+  readonly keyEncryptionKey: KeyEncryptionKey;
   /** What else may have sealed the database; none of them seals. */
-  readonly previousKeyEncryptionKeys?: readonly Uint8Array[];
+  readonly previousKeyEncryptionKeys?: readonly KeyEncryptionKey[];
+  /** How long a start waits for a Vault that has to unwrap the key; default 0. */
+  readonly vaultPatienceMs?: number;
   /** When signing keys change; default every 30 days, published a day before. */
   readonly keyTimes?: KeyTimes;
   readonly logger: Logger;

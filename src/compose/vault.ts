@@ -20,11 +20,12 @@ export function openVault(parts: {
   readonly issuer: string;
   readonly clock: Clock;
   readonly logger: Logger;
-  readonly ring: Pick<KeyRing, 'signing'>;
+  /** Asked for when a token is made: our own keys may lie under a key of this Vault. */
+  readonly ring: () => Pick<KeyRing, 'signing'>;
   readonly onAnswer: (outcome: string, durationMs: number) => void;
 }): OpenedVault {
   const { settings, issuer, clock, logger, ring, onAnswer } = parts;
-  const mint = createVaultMint({ issuer, clock, signingKey: () => ring.signing('access-token', 'ES256') });
+  const mint = createVaultMint({ issuer, clock, signingKey: () => ring().signing('access-token', 'ES256') });
   const { subjectLogin } = settings;
   return {
     vault: createVault({ settings, logger, mint, onAnswer }),

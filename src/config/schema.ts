@@ -5,7 +5,7 @@
 import { z } from 'zod';
 import { adminListenSection } from './sections/admin.ts';
 import { databaseSection, dataDirSetting } from './sections/database.ts';
-import { keyEncryptionKeySetting, previousKeysSetting } from './sections/encryption.ts';
+import { keyEncryptionKeySetting, keyEncryptionSection, previousKeysSetting } from './sections/encryption.ts';
 import { housekeepingSection } from './sections/housekeeping.ts';
 import { clockSkewLimitSetting, shutdownGraceSetting } from './sections/health.ts';
 import { issuerSetting } from './sections/issuer.ts';
@@ -27,6 +27,7 @@ export const settingsSchema = z.strictObject({
   data_dir: dataDirSetting,
   key_encryption_key: keyEncryptionKeySetting,
   previous_key_encryption_keys: previousKeysSetting,
+  key_encryption: keyEncryptionSection.prefault({}),
   keys: keysSection.prefault({}),
   housekeeping: housekeepingSection.prefault({}),
   limits: limitsSection.prefault({}),
@@ -59,6 +60,7 @@ export const ENVIRONMENT_SETTINGS = {
   CAMBIST_TRUSTED_PROXIES: 'trusted_proxies',
   CAMBIST_KEY_ENCRYPTION_KEY: 'key_encryption_key',
   CAMBIST_PREVIOUS_KEY_ENCRYPTION_KEYS: 'previous_key_encryption_keys',
+  CAMBIST_KEY_ENCRYPTION_TRANSIT_KEY: 'key_encryption.transit.key',
   CAMBIST_LIMITS_CLIENT_PER_MINUTE: 'limits.client_per_minute',
   CAMBIST_LIMITS_SUBJECT_PER_MINUTE: 'limits.subject_per_minute',
   CAMBIST_LIMITS_RESOURCE_PER_MINUTE: 'limits.resource_per_minute',

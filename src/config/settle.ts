@@ -11,10 +11,11 @@ import type { Override } from './environment.ts';
 import type { SettingsFile } from './schema.ts';
 import { settleListeners } from './listeners.ts';
 import type { ListenersSettings } from './listeners.ts';
-import { KEY_RECIPE, decodeKey } from './sections/encryption.ts';
 import { isLoopbackHost } from './sections/listen.ts';
 import type { Environment } from './interpolate.ts';
 import type { VaultSettings } from '../secrets/vault/settings.ts';
+import type { KeyEncryptionKey } from '../store/root-keys.ts';
+import { settleKeyEncryption } from './key-encryption.ts';
 import { settleVault } from './vault.ts';
 
 /** A database that several nodes may share. */
@@ -47,10 +48,10 @@ export interface Settings extends ListenersSettings {
   readonly clockSkewLimitMs: number;
   readonly shutdownGraceMs: number;
   readonly database: PostgresSettings | EmbeddedSettings;
-  /** 32 bytes. Absent only for the embedded engine, whose key is in its key file. */
-  readonly keyEncryptionKey: Uint8Array | undefined;
+  /** 32 bytes, or a Transit key of `vault`. Absent only for the embedded engine, whose key is in its key file. */
+  readonly keyEncryptionKey: KeyEncryptionKey | undefined;
   /** What else may have sealed the database; none of them seals. */
-  readonly previousKeyEncryptionKeys: readonly Uint8Array[];
+  readonly previousKeyEncryptionKeys: readonly KeyEncryptionKey[];
   readonly keyTimes: { readonly rotateAfterSeconds: number; readonly publishAheadSeconds: number };
   readonly housekeeping: {
     readonly intervalSeconds: number;
@@ -105,16 +106,6 @@ export function settle(
       `"${issuer}"`,
     );
 
-  const keyText = file.key_encryption_key;
-  const key = keyText === undefined ? undefined : decodeKey(keyText);
-  if (typeof key === 'string') fault('key_encryption_key', key, `make one with: ${KEY_RECIPE}`);
-  if (key === undefined && shared)
-    fault(
-      'key_encryption_key',
-      'is required with database.url, the same on every node',
-      `make one with: ${KEY_RECIPE}; keep it in a file and set key_encryption_key: file:PATH, or CAMBIST_KEY_ENCRYPTION_KEY`,
-    );
-  const previousKeys = previousKeysOf(file, fault);
   if (file.keys.publish_ahead_seconds >= file.keys.rotate_after_seconds)
     fault(
       'keys.publish_ahead_seconds',
@@ -123,7 +114,8 @@ export function settle(
       String(file.keys.publish_ahead_seconds),
     );
   const vault = settleVault(file.vault, { ...around, overrides }, fault);
-  if (faults.length > 0 || issuer === undefined || typeof key === 'string') return faults;
+  const keyEncryption = settleKeyEncryption(file, { vault, shared, vaultIsFaulty: faults.some(isOfVault) }, fault);
+  if (faults.length > 0 || issuer === undefined) return faults;
 
   return {
     issuer,
@@ -134,8 +126,7 @@ export function settle(
     // the 30 s after which orchestrators kill.
     shutdownGraceMs: file.shutdown_grace_ms ?? (loopback ? 0 : SHUTDOWN_GRACE_MS),
     database: databaseOf(file, dataFolder(file, document, around, overrides)),
-    keyEncryptionKey: key,
-    previousKeyEncryptionKeys: previousKeys,
+    ...keyEncryption,
     keyTimes: {
       rotateAfterSeconds: file.keys.rotate_after_seconds,
       publishAheadSeconds: file.keys.publish_ahead_seconds,
@@ -170,17 +161,7 @@ function limitsOf({ limits }: SettingsFile): LimitSettings {
   };
 }
 
-function previousKeysOf(
-  file: SettingsFile,
-  fault: (path: string, message: string, fix: string) => void,
-): readonly Uint8Array[] {
-  return file.previous_key_encryption_keys.flatMap((text, index) => {
-    const key = decodeKey(text);
-    if (typeof key !== 'string') return [key];
-    fault('previous_key_encryption_keys', `entry ${index + 1} ${key}`, 'give the key as it was, or remove it');
-    return [];
-  });
-}
+const isOfVault = ({ path }: ConfigFault) => path.startsWith('vault.');
 
 function ownAddress({ listen }: SettingsFile): string {
   const host = listen.host.includes(':') ? `[${listen.host}]` : listen.host;

@@ -11,6 +11,7 @@ import { createGunzip } from 'node:zlib';
 import { z } from 'zod';
 import type { Envelope } from './envelope.ts';
 import { WrongKeyEncryptionKey } from './envelope.ts';
+import { placeName } from './root-keys.ts';
 
 export const BACKUP_FORMAT = 1;
 
@@ -29,6 +30,10 @@ const headerShape = z.object({
   epoch: z.number().int().min(1),
   /** Id of the key-encryption key that seals what is sealed in it; the key itself is not in it. */
   key_encryption_key: z.string(),
+  /** Root keys as they lie in the database: wrapped, so that whoever may unwrap them can open the file first. */
+  root_keys: z
+    .array(z.object({ id: z.string(), mount: z.string(), key: z.string(), wrapped: z.string().max(4096) }))
+    .default([]),
   /** RFC 3339, by the clock of the database. */
   taken_at: z.string(),
   /** In an order in which they can be filled. */
@@ -113,14 +118,27 @@ function checkDigest(
   try {
     sealed = envelope.open(Buffer.from(trailer.sealed_sha256, 'base64'), digestAad(header.instance));
   } catch (error) {
-    if (error instanceof WrongKeyEncryptionKey)
-      throw new BackupRefused(
-        `${file} was made under key-encryption key ${header.key_encryption_key}, which is not the one given: ` +
-          'give the key that was in force when the backup was taken. It is not in the backup, and nothing replaces it',
-      );
+    if (error instanceof WrongKeyEncryptionKey) throw wrongKey(file, header);
     throw new BackupRefused(`${file} was altered: its digest was not made with the key-encryption key`);
   }
   if (!sha256.equals(sealed)) throw new BackupRefused(`${file} was altered: its sealed digest is of another file`);
+}
+
+/** What is said of a backup that no given key opens. */
+export function wrongKey(file: string, header: BackupHeader): BackupRefused {
+  const { key_encryption_key: id } = header;
+  const root = header.root_keys.find((one) => one.id === id);
+  return new BackupRefused(
+    `${file} was made under key-encryption key ${id}${root === undefined ? '' : `, wrapped by the Transit key ${placeName(root)} of Vault`}, ` +
+      'which is not the one given: ' +
+      'give the key that was in force when the backup was taken. It is not in the backup, and nothing replaces it',
+  );
+}
+
+/** The header alone; nothing of it can be believed before the whole file was read. */
+export async function readBackupHeader(file: string): Promise<BackupHeader> {
+  for await (const line of linesOf(file)) return parseHeader(line, file);
+  throw new BackupRefused(`${file} is cut short. Take another backup file`);
 }
 
 function parseHeader(line: string, file: string): BackupHeader {

@@ -12,6 +12,7 @@ import { BACKUP_FORMAT, BackupRefused, digestAad, rowLine } from './backup-file.
 import type { BackupHeader } from './backup-file.ts';
 import type { Database, Queryable } from './database.ts';
 import type { Envelope } from './envelope.ts';
+import { listRootKeys } from './root-keys.ts';
 
 export { BackupRefused } from './backup-file.ts';
 
@@ -153,6 +154,7 @@ async function headerOf(q: Queryable, schema: string, envelope: Envelope): Promi
     instance: instance.id,
     epoch: instance.epoch,
     key_encryption_key: envelope.kekId,
+    root_keys: await listRootKeys(q),
     taken_at: instance.now.toISOString(),
     tables: await tablesOf(q, schema),
     audit_months: months.map(({ month }) => month),

@@ -50,6 +50,11 @@ export class SealedValueMoved extends Error {
   }
 }
 
+/** Names a key without telling anything about it; hexadecimal. */
+export function keyId(key: Uint8Array): string {
+  return kekOf(key).id;
+}
+
 interface Kek {
   readonly key: Buffer;
   readonly id: string;

@@ -6,7 +6,7 @@ import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
 import { v4 as newUuid } from 'uuid';
 import type { Principal } from '../core/principal.ts';
 import type { Database } from './database.ts';
-import { WrongKeyEncryptionKey } from './envelope.ts';
+import { KEK_ID_PLACE, WrongKeyEncryptionKey } from './envelope.ts';
 import type { Envelope } from './envelope.ts';
 
 export { WrongKeyEncryptionKey } from './envelope.ts';
@@ -53,6 +53,15 @@ async function readInstance(db: Pick<Database, 'query'>): Promise<InstanceRow | 
   return row;
 }
 
+/** Id of the key-encryption key that the database was made under, or sealed anew; `undefined` = nobody started on it yet. */
+export async function sealedUnder(db: Pick<Database, 'query'>): Promise<string | undefined> {
+  const { from, bytes } = KEK_ID_PLACE;
+  const [row] = await db.query<{ id: string }>(
+    `SELECT encode(substring(sealed_check FROM ${from} FOR ${bytes}), 'hex') AS id FROM instance`,
+  );
+  return row?.id;
+}
+
 /** Of several nodes that start at once, one row wins; all then read that one. */
 async function createInstance(db: Database, envelope: Envelope): Promise<void> {
   const id = newUuid();
@@ -74,7 +83,7 @@ function openSealed(row: InstanceRow, envelope: Envelope): Uint8Array {
   throw new WrongKeyEncryptionKey(
     `this database is sealed under another key-encryption key than the one given (${envelope.opensKekIds.join(', ')}). ` +
       'Give the key that it is sealed under: after a change of that key, the new one; and until cambist keys rewrap ' +
-      'is done, the old one as well, in previous_key_encryption_keys. ' +
+      'is done, the old one as well, in previous_key_encryption_keys (of Transit: key_encryption.previous_transit). ' +
       'There is no way to read its keys without it.',
   );
 }

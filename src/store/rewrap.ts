@@ -8,6 +8,7 @@ import { insertChangeRecord } from './commit-statement.ts';
 import type { Database, Queryable } from './database.ts';
 import { KEK_ID_PLACE } from './envelope.ts';
 import type { Envelope } from './envelope.ts';
+import type { HeldRootKeys } from './root-keys.ts';
 import { hex } from './values.ts';
 
 interface SealedColumn {
@@ -73,30 +74,32 @@ export interface SealedCount {
   readonly left: number;
 }
 
+type RecordRewrap = (done: {
+  readonly table: string;
+  readonly column: string;
+  readonly rewrapped: number;
+}) => RecordRow;
+
 export interface Rewrapper {
   /** One batch from a position, `undefined` = from the beginning. `record` is built only where something was done. */
-  step(
-    position: RewrapPosition | undefined,
-    record: (done: { readonly table: string; readonly column: string; readonly rewrapped: number }) => RecordRow,
-  ): Promise<RewrapProgress>;
+  step(position: RewrapPosition | undefined, record: RecordRewrap): Promise<RewrapProgress>;
   count(): Promise<readonly SealedCount[]>;
 }
 
-export function createRewrapper(db: Database, envelope: Envelope): Rewrapper {
+/** A walk from its beginning first wraps the root keys anew, where Vault has a newer version of what wraps them. */
+export function createRewrapper(
+  db: Database,
+  envelope: Envelope,
+  rootKeys: HeldRootKeys = { rewrap: () => Promise.resolve(0) },
+): Rewrapper {
   return {
-    async step(position = { column: 0, after: null }, record) {
-      const sealed = SEALED_COLUMNS[position.column];
-      if (sealed === undefined) return { rewrapped: 0, unreadable: 0, next: null };
-      return db.transaction(async (q) => {
-        const rows = await othersOf(q, sealed, position.after, envelope.kekId);
-        const opened = rows.flatMap((row) => reseal(envelope, row));
-        const rewrapped = await write(q, sealed, opened);
-        if (rewrapped > 0) {
-          const { table, column } = sealed;
-          await insertChangeRecord(q, record({ table, column, rewrapped }));
-        }
-        return { rewrapped, unreadable: rows.length - opened.length, next: following(position, rows) };
-      });
+    async step(position, record) {
+      if (position !== undefined) return walkOn(db, envelope, position, record);
+      const rootKeysRewrapped = await rootKeys.rewrap((count) =>
+        record({ table: 'root_key', column: 'wrapped', rewrapped: count }),
+      );
+      const { rewrapped, ...first } = await walkOn(db, envelope, { column: 0, after: null }, record);
+      return { ...first, rewrapped: rewrapped + rootKeysRewrapped };
     },
     count: () =>
       Promise.all(
@@ -110,6 +113,26 @@ export function createRewrapper(db: Database, envelope: Envelope): Rewrapper {
         }),
       ),
   };
+}
+
+async function walkOn(
+  db: Database,
+  envelope: Envelope,
+  position: RewrapPosition,
+  record: RecordRewrap,
+): Promise<RewrapProgress> {
+  const sealed = SEALED_COLUMNS[position.column];
+  if (sealed === undefined) return { rewrapped: 0, unreadable: 0, next: null };
+  return db.transaction(async (q) => {
+    const rows = await othersOf(q, sealed, position.after, envelope.kekId);
+    const opened = rows.flatMap((row) => reseal(envelope, row));
+    const rewrapped = await write(q, sealed, opened);
+    if (rewrapped > 0) {
+      const { table, column } = sealed;
+      await insertChangeRecord(q, record({ table, column, rewrapped }));
+    }
+    return { rewrapped, unreadable: rows.length - opened.length, next: following(position, rows) };
+  });
 }
 
 interface OtherRow {

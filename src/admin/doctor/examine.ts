@@ -13,6 +13,8 @@ import { openVaultExamination } from '../../secrets/vault/examination.ts';
 import type { VaultExamination } from '../../secrets/vault/examination.ts';
 import type { VaultSettings } from '../../secrets/vault/settings.ts';
 import { countSecrets } from '../../store/examination.ts';
+import type { KeyPlace } from '../../store/root-keys.ts';
+import { listRootKeys } from '../../store/root-keys.ts';
 import { createObjectStore } from '../../store/objects.ts';
 import type { ObjectStore } from '../../store/objects.ts';
 import { createEmbeddedSecrets } from '../../store/secrets.ts';
@@ -20,12 +22,13 @@ import { createSigningKeys } from '../../store/signing-keys.ts';
 import { databaseChecks, findVersionFault } from './database-checks.ts';
 import type { DatabaseCheckParts } from './database-checks.ts';
 import { failed, runChecks } from './findings.ts';
-import type { Finding } from './findings.ts';
+import type { Finding, Found } from './findings.ts';
 import { keyChecks } from './key-checks.ts';
 import type { KeyCheckParts } from './key-checks.ts';
 import { objectChecks } from './object-checks.ts';
 import type { Registered } from './object-checks.ts';
 import { secretChecks } from './secret-checks.ts';
+import { transitChecks } from './transit-checks.ts';
 import { vaultChecks } from './vault-checks.ts';
 
 export interface ExamineParts extends DatabaseCheckParts, Pick<KeyCheckParts, 'keyTimes'> {
@@ -34,6 +37,8 @@ export interface ExamineParts extends DatabaseCheckParts, Pick<KeyCheckParts, 'k
   readonly demoRefusedBecause: string | undefined;
   /** `undefined` = the settings name none. */
   readonly vault: VaultSettings | undefined;
+  /** Keys of Vault that wrap what seals; default none. */
+  readonly transitKeys?: readonly KeyPlace[];
   /** Our own issuer URL. */
   readonly ownIssuer: string;
 }
@@ -62,10 +67,33 @@ export async function examine(parts: ExamineParts, onDone?: (done: number, of: n
         embeddedSecrets: createEmbeddedSecrets(database, parts.envelope),
       }),
       ...vaultChecks({ settings: parts.vault, examination: vault, upstreams: registered.upstream }),
+      ...transitChecks({
+        examination: vault,
+        places: parts.transitKeys ?? [],
+        rootKeys: await listRootKeys(database),
+      }),
     ];
     return await runChecks(checks, undefined, onDone);
   } finally {
     await Promise.all([fetcher.close(), vault?.close()]);
+  }
+}
+
+/** What can be said where nothing of the database can be opened, because Vault does not unwrap its key. */
+export async function examineWithoutKey(
+  parts: Pick<ExamineParts, 'database' | 'transitKeys'> & { readonly vault: VaultSettings; readonly why: Found },
+): Promise<Finding[]> {
+  const { database, vault: settings, transitKeys: places = [], why } = parts;
+  const mint = () => Promise.reject(new Error('a login that is signed by what Vault has to unwrap'));
+  const examination = openVaultExamination({ settings, mint });
+  try {
+    const found = await runChecks([
+      ...vaultChecks({ settings, examination, upstreams: [] }),
+      ...transitChecks({ examination, places, rootKeys: await listRootKeys(database) }),
+    ]);
+    return [{ noun: 'database', name: 'key-encryption key', ...why }, ...found];
+  } finally {
+    await examination.close();
   }
 }
 

@@ -3,6 +3,7 @@
  * policies let us read, whether a token for a lease can be made and ended. It reads secrets as a node does; it keeps none.
  */
 import { createLogger } from '../../core/log.ts';
+import type { KeyPlace } from '../../store/root-keys.ts';
 import { isJsonObject } from '../../tokens/strict-json.ts';
 import type { SecretLookup, SecretPlace } from '../secret-store.ts';
 import { createVaultCalls } from './calls.ts';
@@ -14,6 +15,8 @@ import type { MintForVault } from './login.ts';
 import { createQuestions } from './questions.ts';
 import { createSession } from './session.ts';
 import type { VaultSettings } from './settings.ts';
+import { createTransitKey } from './transit.ts';
+import type { TransitKey } from './transit.ts';
 
 /** What Vault says of itself to anybody (`sys/health`). */
 export interface VaultHealth {
@@ -45,6 +48,8 @@ export interface VaultExamination {
   may(path: string): Promise<boolean>;
   /** Makes a token as leases have one, looks which of the paths it may read, and ends it: those that it may not. */
   tryHolder(paths: readonly string[]): Promise<readonly string[]>;
+  /** A key of the Transit engine. */
+  transit(place: KeyPlace): TransitKey;
   /** Ends the login that was made. */
   close(): Promise<void>;
 }
@@ -105,6 +110,7 @@ export function openVaultExamination(parts: {
       return readLookup(await session.ask({ method: 'GET', path: `${mount}/data/${path}`, repeat: 'safe' }));
     },
     may: (path) => mayRead(path, (question) => session.ask(question)),
+    transit: (place) => createTransitKey(session, place),
     async tryHolder(paths) {
       const holder = await broker.openHolder(HOLDER_SECONDS);
       try {

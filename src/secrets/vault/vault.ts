@@ -3,6 +3,7 @@
  * It opens nothing before it is first asked; what it cannot tell for certain it does not tell.
  */
 import type { Logger } from '../../core/log.ts';
+import type { KeyPlace } from '../../store/root-keys.ts';
 import type { LeaseBroker, SecretLookup, SecretStore, VaultUser } from '../secret-store.ts';
 import type { BreakerState } from './breaker.ts';
 import { createVaultCalls, isPlainPath } from './calls.ts';
@@ -15,6 +16,8 @@ import { createQuestions } from './questions.ts';
 import { createSession } from './session.ts';
 import type { VaultSettings } from './settings.ts';
 import { createSubjectLogins } from './subject-logins.ts';
+import { createTransitKey } from './transit.ts';
+import type { TransitKey } from './transit.ts';
 
 /** What this node knows of its Vault without asking. */
 export interface VaultState {
@@ -29,6 +32,8 @@ export interface Vault extends SecretStore, LeaseBroker {
   /** Logs in if nobody is; throws VaultUnavailable, with what an operator can do about it. */
   logIn(): Promise<void>;
   state(): VaultState;
+  /** A key of its Transit engine; asks nothing yet. */
+  transit(place: KeyPlace): TransitKey;
   /** Finds out whether Vault is there and lets us in, for `state`. Never throws. */
   probe(): Promise<void>;
   /** Ends connections and timers; revokes nothing. */
@@ -86,6 +91,7 @@ export function createVault({ settings, logger, mint, onAnswer = () => undefined
     async logIn() {
       await session.ready();
     },
+    transit: (place) => createTransitKey(session, place),
     state() {
       const fault = questions.lastFault() ?? session.lastFault();
       return {

@@ -348,7 +348,7 @@ describe('key_encryption_key', () => {
       yaml: `${SHARED}key_encryption_key: file:kek.txt`,
       files: { '/etc/cambist/kek.txt': `${KEY}\n` },
     });
-    expect(Buffer.from(given.keyEncryptionKey ?? []).toString('base64')).toBe(KEY);
+    expect(Buffer.from((given.keyEncryptionKey as Uint8Array | undefined) ?? []).toString('base64')).toBe(KEY);
     expect(given.demoRefusedBecause).toBe('database.url is set: a shared database holds no demo objects');
     const env = { CAMBIST_KEY_ENCRYPTION_KEY: 'file:kek.txt' };
     expect(settings({ yaml: SHARED, env, files: { '/srv/kek.txt': KEY } }).keyEncryptionKey).toHaveLength(32);
@@ -367,7 +367,7 @@ describe('key_encryption_key', () => {
     ['hex', Buffer.from(KEY, 'base64').toString('hex')],
   ])('%s is understood', (_, text) => {
     const given = settings({ yaml: SHARED, env: { CAMBIST_KEY_ENCRYPTION_KEY: text } });
-    expect(Buffer.from(given.keyEncryptionKey ?? []).toString('base64')).toBe(KEY);
+    expect(Buffer.from((given.keyEncryptionKey as Uint8Array | undefined) ?? []).toString('base64')).toBe(KEY);
   });
 
   test.each([
