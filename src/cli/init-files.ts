@@ -26,6 +26,10 @@ data_dir: .cambist
 # The key under which signing keys and personal fields lie encrypted: 32 bytes, the same on every node. Never in here.
 key_encryption_key: file:${keyPath}
 
+# A Transit key of Vault instead, which never leaves it; see docs/vault.md for vault.login:
+# key_encryption: { transit: { key: cambist } }
+# vault: { address: https://vault.example.com:8200, login: { method: kubernetes, role: cambist } }
+
 log_level: info
 `;
 }

@@ -193,6 +193,10 @@ To change the key-encryption key without stopping:
   4. When it says that nothing is left under other keys, remove the old one from the settings, and destroy it once no
      backup that you would restore needs it.
 
+A Transit key of Vault (key_encryption.transit) takes the place of key_encryption_key, and key_encryption.previous_transit
+that of the entry, in the same steps. Where the Transit key was rotated at Vault, run it too: its newest version then wraps
+what the older one did.
+
 Exit code 1 when something is left under other keys.
 
 Example:
@@ -220,8 +224,8 @@ Example:
       if (left === 0) return;
       const reason =
         unreadable > 0
-          ? `${count(unreadable, 'value')} cannot be opened with the keys that are given: add the key that they were encrypted under to previous_key_encryption_keys`
-          : 'a node still encrypts under another key: give every node the current key_encryption_key, then run this again';
+          ? `${count(unreadable, 'value')} cannot be opened with the keys that are given: add the key that they were encrypted under to previous_key_encryption_keys, or name it in key_encryption.previous_transit`
+          : 'a node still encrypts under another key: give every node the current key_encryption_key (or key_encryption.transit), then run this again';
       throw new CliFailure(EXIT.failed, 'left_under_other_keys', reason);
     });
 }

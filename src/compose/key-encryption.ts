@@ -29,14 +29,19 @@ export async function openKeyEncryption({ database, keys, vault, logger, patienc
     return vault.transit(place);
   };
   const endsAtMs = performance.now() + patienceMs;
+  let why: VaultUnavailable | undefined;
   for (;;)
     try {
       return await openEnvelope(database, keys, wrapperAt);
     } catch (error) {
       if (!(error instanceof VaultUnavailable)) throw error;
       const pauseMs = PAUSE_MS * (0.75 + Math.random() / 2);
-      if (!passes(error) || performance.now() + pauseMs > endsAtMs) throw lackingVault(error, keys);
-      logger.warn({ err: error }, 'vault does not unwrap the key-encryption key yet: it is asked again');
+      const before = why?.code;
+      // That it is left alone for a moment says less than what went before.
+      why = error.code === 'resting' ? (why ?? error) : error;
+      if (!passes(error) || performance.now() + pauseMs > endsAtMs) throw lackingVault(why, keys);
+      if (why.code !== before)
+        logger.warn({ reason: why.message }, 'vault does not unwrap the key-encryption key yet: it is asked again');
       await sleep(pauseMs);
     }
 }
@@ -52,6 +57,5 @@ function lackingVault(error: VaultUnavailable, keys: KeyEncryptionKeys): Unavail
     'vault',
     `${error.message}: the key-encryption key is its Transit key ${names}, and nothing in the database can be opened ` +
       'without it. See vault.address and vault.login; cambist doctor says what is wrong',
-    { cause: error },
   );
 }

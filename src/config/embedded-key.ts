@@ -50,7 +50,7 @@ export function embeddedKey({ keyFile, dataFolder }: EmbeddedSettings): Embedded
         file: keyFile,
         path: '',
         message: `is gone, and ${dataFolder} is encrypted with it`,
-        fix: `put the key file back, or remove ${dataFolder} to start anew without its data`,
+        fix: `put the key file back (or set key_encryption.transit, where the key was at Vault), or remove ${dataFolder} to start anew without its data`,
       },
     ];
   const key = randomBytes(KEY_BYTES);

@@ -37,8 +37,9 @@ export interface StartOptions {
   readonly settings?: {
     readonly issuer?: string;
     readonly nodeName?: string;
-    readonly keyEncryptionKey?: Uint8Array;
-    readonly previousKeyEncryptionKeys?: readonly Uint8Array[];
+    readonly keyEncryptionKey?: ServiceParts['keyEncryptionKey'];
+    readonly previousKeyEncryptionKeys?: NonNullable<ServiceParts['previousKeyEncryptionKeys']>;
+    readonly vaultPatienceMs?: number;
     readonly keyTimes?: NonNullable<ServiceParts['keyTimes']>;
     readonly clock?: NonNullable<ServiceParts['clock']>;
     /** Default: `clock` is the time of the database as well. `its-own`: where they differ, this node's clock is wrong. */
@@ -111,6 +112,7 @@ export async function startCambist(options: StartOptions): Promise<TestCambist> 
     ...(settings.clock === undefined ? {} : { clock: settings.clock }),
     ...(settings.observe === undefined ? {} : { observe: settings.observe }),
     vault: settings.vault,
+    ...(settings.vaultPatienceMs === undefined ? {} : { vaultPatienceMs: settings.vaultPatienceMs }),
     ...(settings.telemetry === undefined ? {} : { telemetry: settings.telemetry }),
     ...(settings.credentials === undefined ? {} : { credentials: settings.credentials }),
     ...(settings.resolve === undefined ? {} : { resolve: settings.resolve }),

@@ -448,3 +448,69 @@ function bomb(): string {
     return `${name}: &${name} [${Array.from({ length: 9 }, () => `*${before}`).join(',')}]`;
   }).join('\n');
 }
+
+describe('key_encryption.transit', () => {
+  const TRANSIT = `${SHARED}key_encryption: { transit: { key: cambist } }\n`;
+  const VAULT = `vault: { address: 'https://vault.test', login: { method: approle, role_id: r, secret_id_file: s } }\n`;
+  const PLACE = { mount: 'transit', key: 'cambist' };
+
+  test('takes the place of the key, in the file or the environment; beside it the old key opens', () => {
+    expect(settings({ yaml: TRANSIT + VAULT })).toMatchObject({
+      keyEncryptionKey: PLACE,
+      previousKeyEncryptionKeys: [],
+    });
+    const env = { CAMBIST_KEY_ENCRYPTION_TRANSIT_KEY: 'cambist', CAMBIST_PREVIOUS_KEY_ENCRYPTION_KEYS: KEY };
+    const moved = settings({ yaml: SHARED + VAULT, env });
+    expect(moved.keyEncryptionKey).toEqual(PLACE);
+    expect(moved.previousKeyEncryptionKeys).toHaveLength(1);
+  });
+
+  test('and back: the local key seals, Transit still opens', () => {
+    const yaml = `${SHARED}key_encryption: { previous_transit: { mount: teams/a, key: old } }\n${VAULT}`;
+    const given = settings({ yaml, env: { CAMBIST_KEY_ENCRYPTION_KEY: KEY } });
+    expect(given.keyEncryptionKey).toHaveLength(32);
+    expect(given.previousKeyEncryptionKeys).toEqual([{ mount: 'teams/a', key: 'old' }]);
+  });
+
+  test('and key_encryption_key at once are refused, naming both and the way', () => {
+    const given = { yaml: TRANSIT + VAULT, env: { CAMBIST_KEY_ENCRYPTION_KEY: KEY } };
+    expect(faults(given)).toEqual([
+      expect.stringMatching(
+        /^environment CAMBIST_KEY_ENCRYPTION_KEY: .*key_encryption\.transit: only one.*previous_key_encryption_keys.*previous_transit/,
+      ),
+    ]);
+  });
+
+  test.each(['transit', 'previous_transit'])('%s without a Vault is refused', (name) => {
+    const yaml = `${SHARED}key_encryption: { ${name}: { key: cambist } }\n`;
+    const env = name === 'transit' ? {} : { CAMBIST_KEY_ENCRYPTION_KEY: KEY };
+    for (const ambient of [{}, { VAULT_ADDR: 'https://vault.test' }])
+      expect(faults({ yaml, env: { ...env, ...ambient } })).toEqual([
+        expect.stringMatching(new RegExp(`key_encryption\\.${name}: needs a Vault.*vault\\.address and vault\\.login`)),
+      ]);
+  });
+
+  test.each(['transit', 'previous_transit'])(
+    '%s with a login that its own key would have to sign is refused',
+    (name) => {
+      const yaml = `${SHARED}key_encryption: { ${name}: { key: cambist } }\nvault: { address: 'https://vault.test', login: { method: jwt, role: r } }\n`;
+      const env = name === 'transit' ? {} : { CAMBIST_KEY_ENCRYPTION_KEY: KEY };
+      expect(faults({ yaml, env })).toEqual([
+        expect.stringMatching(/vault\.login\.method jwt.*set vault\.login\.method to kubernetes, approle/),
+      ]);
+    },
+  );
+
+  test('what is wrong with the Vault is said once, and a path that leads elsewhere is refused', () => {
+    expect(faults({ yaml: `${TRANSIT}vault: { login: { method: kubernetes, role: r } }\n` })).toEqual([
+      expect.stringMatching(/vault\.address: is required/),
+    ]);
+    for (const key of ['../sys', 'a/b', ''])
+      expect(faults({ yaml: `${SHARED}key_encryption: { transit: { key: '${key}' } }\n${VAULT}` })[0]).toMatch(
+        /key_encryption\.transit\.key/,
+      );
+    expect(
+      faults({ yaml: `${SHARED}key_encryption: { transit: { key: a }, previous_transit: { key: a } }\n${VAULT}` }),
+    ).toEqual([expect.stringMatching(/previous_transit: is the key of key_encryption\.transit/)]);
+  });
+});
