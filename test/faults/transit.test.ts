@@ -134,15 +134,15 @@ withVault('the key-encryption key at Vault', (start) => {
 
   /** Asks without a pause until it is stopped. */
   function load(at: TestCambist) {
-    let running = true;
     const statuses: number[] = [];
+    const running = new AbortController();
     const done = (async () => {
-      while (running) statuses.push((await ask(at)).status);
+      while (!running.signal.aborted) statuses.push((await ask(at)).status);
     })();
     return {
       statuses,
       stop: async () => {
-        running = false;
+        running.abort();
         await done;
       },
     };
@@ -429,7 +429,7 @@ withVault('the key-encryption key at Vault', (start) => {
         /^failed transit\/gone: there is no Transit key transit\/gone → .*vault write -f transit\/keys\/gone/,
       ),
     ]);
-    expect(await doctor({}, { TOKEN: String(randomBytes(8).toString('hex')) })).toEqual([
+    expect(await doctor({}, { TOKEN: randomBytes(8).toString('hex') })).toEqual([
       expect.stringMatching(/^failed key-encryption key: refused our login/),
     ]);
     expect(await ask(here)).toMatchObject({ status: 200 });

@@ -76,9 +76,9 @@ withDatabases('the root key', (databases) => {
       const { db, asRole } = await databases.fresh();
       const manager = keyManager({ binds });
       await open(db, [PLACE, OTHER], manager);
-      const [one, two] = await listRootKeys(db);
+      const wrappedByOther = (await listRootKeys(db)).find(({ key }) => key === OTHER.key)!.wrapped;
       await asRole(undefined, (owner) =>
-        owner.query('UPDATE root_key SET wrapped = $2 WHERE id = $1', [one!.id, two!.wrapped]),
+        owner.query('UPDATE root_key SET wrapped = $2 WHERE key = $1', [PLACE.key, wrappedByOther]),
       );
       // One key manager key for both: only the binding tells them apart.
       const sameKey = (_: KeyPlace) => manager.wrapperAt(OTHER);
