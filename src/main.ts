@@ -12,6 +12,7 @@ import { runCli } from './cli/program.ts';
 import type { CliParts } from './cli/program.ts';
 import type { Settings } from './config/settings.ts';
 import { systemClock } from './core/clock.ts';
+import { endOnCrash } from './core/log/crash.ts';
 import type { MigrationPlan } from './store/migrate.ts';
 
 /** From `src/` and from `dist/src/` alike: the package's root has it. */
@@ -134,6 +135,7 @@ function endWithReader(): void {
 }
 
 if (process.argv[1] !== undefined && realpathSync(process.argv[1]) === fileURLToPath(import.meta.url)) {
+  endOnCrash();
   endWithReader();
   process.exitCode = await runCli(process.argv.slice(2), parts);
 }

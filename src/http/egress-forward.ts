@@ -13,7 +13,7 @@ import type { UpstreamConnections } from '../net/upstream-connections.ts';
 import { createCallBody } from './egress-body.ts';
 import type { CallBody } from './egress-body.ts';
 import { answerHeaders, requestHeaders, rewriteLinks, rewriteLocation } from './egress-headers.ts';
-import { createScrubber, isScrubbable } from './egress-scrub.ts';
+import { createScrubber, isScrubbable, SCRUBBED_MAX_BYTES } from './egress-scrub.ts';
 import type { Scrubber } from './egress-scrub.ts';
 
 /** Headers that lead somewhere: below the base URL they lead through the egress. */
@@ -213,18 +213,21 @@ async function passOn(
     return true;
   }
   writeHead(parts, forwarded, sent, headers, scrubber);
-  const scrubbed = isScrubbable(byName);
-  const pieces: Buffer[] = [];
+  let pieces: Buffer[] | undefined = isScrubbable(byName, answer.statusCode) ? [] : undefined;
   let bytes = 0;
   for await (const piece of answer.body as AsyncIterable<Buffer>) {
     bytes += piece.length;
     count(piece.length);
     cutting.within(idleMs, 'upstream_timeout');
     if (bytes > bytesMax) return true;
-    if (scrubbed) pieces.push(piece);
-    else if (!response.write(piece)) await drained(response, cutting.signal);
+    pieces?.push(piece);
+    if (pieces !== undefined && bytes <= SCRUBBED_MAX_BYTES) continue;
+    // It did not say how long it would be.
+    const passed = pieces === undefined ? piece : scrubber.bytes(Buffer.concat(pieces));
+    pieces = undefined;
+    if (!response.write(passed)) await drained(response, cutting.signal);
   }
-  await finished(response, scrubbed ? scrubber.bytes(Buffer.concat(pieces)) : undefined, cutting.signal);
+  await finished(response, pieces && scrubber.bytes(Buffer.concat(pieces)), cutting.signal);
   return false;
 }
 
