@@ -52,7 +52,11 @@ function cliParts(place: string): CliParts {
 }
 
 async function plantInLog(): Promise<void> {
-  const logger = createLogger('trace', { write: (line) => void sinks.take('log', line) });
+  const logger = createLogger('trace', {
+    write: (line) => {
+      sinks.take('log', line);
+    },
+  });
   for (const text of spellings('log', ' as a field'))
     logger.child({ one: 1 }).trace({ deep: { note: text } }, 'a line');
   for (const text of spellings('log', ' as a message')) logger.info(text);

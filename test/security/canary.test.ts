@@ -7,12 +7,12 @@ import { createServer } from 'node:https';
 import type { Server } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { freePort } from '../support/cambist.ts';
 import { createCanaries } from '../support/canary/canaries.ts';
 import { BEHAVIOURS, startEchoingUpstream } from '../support/canary/echoing-upstream.ts';
-import type { Answer } from '../support/canary/sinks.ts';
+import { createStageCaller } from '../support/canary/caller.ts';
+import type { StageCaller } from '../support/canary/caller.ts';
 import { startStage } from '../support/canary/stage.ts';
 import type { Stage } from '../support/canary/stage.ts';
 import { startEchoingTokenEndpoint } from '../support/canary/token-endpoint.ts';
@@ -25,10 +25,6 @@ import { basicHeader } from '../support/token-client.ts';
 import { selfSigned } from '../unit/net/certificate.ts';
 import { ALPHA, canaryObjects, FETCHABLE, TROUBLES, WAYS } from './canary-company.ts';
 
-const EXCHANGE = 'urn:ietf:params:oauth:grant-type:token-exchange';
-const TYPE = 'urn:ietf:params:oauth:token-type:';
-const CREDENTIAL = 'urn:cambist:params:oauth:token-type:credential';
-
 withPostgres('canaries in the built program', () => {
   const canaries = createCanaries();
   const keys = new Map([...WAYS, 'dead', 'untrusted', 'broken'].map((name) => [name, canaries.make(`key ${name}`)]));
@@ -39,7 +35,7 @@ withPostgres('canaries in the built program', () => {
   let tokens: EchoingTokenEndpoint;
   let untrusted: Server;
   let stage: Stage;
-  const secrets = new Map<string, string>();
+  let caller: StageCaller;
   const statuses: Record<string, number[]> = {};
 
   beforeAll(async () => {
@@ -51,7 +47,7 @@ withPostgres('canaries in the built program', () => {
     await new Promise<void>((resolve) => untrusted.listen(0, '127.0.0.1', resolve));
     stage = await startStage(canaries);
     await setUp();
-    await callEverything(await received());
+    await callEverything(await caller.received(ALPHA));
     await presentWrongly();
     await commandEverything();
     // For the last export of spans and numbers.
@@ -69,13 +65,9 @@ withPostgres('canaries in the built program', () => {
     const places = { corp, api: api.url, tokens: tokens.url, nowhere, untrusted: `https://127.0.0.1:${port}` };
     stage.ownFile('objects.json', canaryObjects(places));
     expect(await stage.command('apply -f objects.json')).toMatchObject({ code: 0 });
-    for (const id of ['agent', 'server-a']) {
-      // Written where the user says, for the user.
-      stage.ownFile(`${id}.secret`, '');
-      expect(await stage.command(`client secret ${id} --out ${id}.secret --force`)).toMatchObject({ code: 0 });
-      secrets.set(id, canaries.plant(`secret of ${id}`, readFileSync(join(stage.cwd, `${id}.secret`), 'utf8')));
-      canaries.plant(`Basic of ${id}`, basicHeader(id, secrets.get(id) ?? '').slice('Basic '.length));
-    }
+    caller = await createStageCaller(stage, corp, (name, token) =>
+      name === 'by-header' ? { 'x-api-key': `key=${token}` } : { authorization: `Bearer ${token}` },
+    );
     for (const [name, key] of keys) {
       const value = name === 'broken' ? `${key}\nx-injected: yes` : key;
       const stdin = JSON.stringify({ key: value, ...(name === 'by-basic' ? { user } : {}) });
@@ -84,49 +76,16 @@ withPostgres('canaries in the built program', () => {
     }
   }
 
-  async function ask(client: string, fields: Record<string, string>): Promise<Answer> {
-    const answer = await stage.sinks.ask('answers of the token endpoint', `${stage.cambist.url}/oauth2/token`, {
-      method: 'POST',
-      headers: {
-        authorization: basicHeader(client, secrets.get(client) ?? ''),
-        'content-type': 'application/x-www-form-urlencoded',
-      },
-      body: new URLSearchParams({ grant_type: EXCHANGE, ...fields }).toString(),
-      gives: ['access_token'],
-    });
-    const { access_token: given } = answer.body as { access_token?: string };
-    if (given?.startsWith('eyJ') === true) canaries.plant('issued token', given);
-    return answer;
-  }
-  const received = async () => {
-    const subject = canaries.plant('subject token', await corp.mint({ aud: stage.cambist.issuer, sub: 'ada' }));
-    const answer = await ask('agent', {
-      subject_token: subject,
-      subject_token_type: `${TYPE}id_token`,
-      resource: ALPHA,
-    });
-    expect(answer.status, answer.text).toBe(200);
-    return answer.body.access_token as string;
-  };
-
-  async function callEverything(subject: string): Promise<void> {
-    const hop = { subject_token: subject, subject_token_type: `${TYPE}access_token` };
-    const fetched = await ask('server-a', { ...hop, audience: FETCHABLE, requested_token_type: CREDENTIAL });
+  async function callEverything(received: string): Promise<void> {
+    const fetched = await caller.fetch(received, FETCHABLE);
     expect(fetched.body.access_token).toContain(JSON.stringify(keys.get(FETCHABLE)).slice(1, -1).slice(0, 20));
-    const bearerOf = ({ access_token: token }: { access_token: string }) => ({ authorization: `Bearer ${token}` });
-    const call = async (name: string, path: string, hangUpAfterMs?: number) => {
-      const { body } = await ask('server-a', { ...hop, audience: name });
-      const answer = await stage.sinks.ask('answers of the egress', `${stage.cambist.url}/egress/${name}/${path}`, {
-        method: path.endsWith('echo') ? 'POST' : 'GET',
-        headers: name === 'by-header' ? { 'x-api-key': `key=${body.access_token as string}` } : bearerOf(body),
-        ...(path.endsWith('echo') ? { body: 'something' } : {}),
-        ...(hangUpAfterMs === undefined ? {} : { hangUpAfterMs }),
-      });
+    const call = async (...[name, path, options]: [string, string, { hangUpAfterMs: number }?]) => {
+      const answer = await caller.call(received, name, path, options);
       (statuses[name] ??= []).push(answer.status);
     };
     for (const name of WAYS) {
       for (const behaviour of BEHAVIOURS) await call(name, behaviour);
-      await call(name, 'slow', 100);
+      await call(name, 'slow', { hangUpAfterMs: 100 });
     }
     for (const name of Object.keys(TROUBLES)) await call(name, 'echo');
   }

@@ -25,6 +25,8 @@ export const ALPHA = 'https://alpha.example/mcp';
 export const UPSTREAMS = ['github', 'orders', 'calendar'] as const;
 export type UpstreamName = (typeof UPSTREAMS)[number];
 
+const CALENDAR_SECRET = 'calendar-client-secret';
+const CALENDAR_TOKEN = 'calendar-token-';
 const EXCHANGE = 'urn:ietf:params:oauth:grant-type:token-exchange';
 const ACCESS_TOKEN = 'urn:ietf:params:oauth:token-type:access_token';
 const ID_TOKEN = 'urn:ietf:params:oauth:token-type:id_token';
@@ -101,7 +103,11 @@ export async function startVaultCompany(
 }
 
 /** Policies of deploy/vault, secrets, the database engine, an AppRole for Cambist. */
-async function prepareVault(vault: TestVault, cluster: PostgresCluster): Promise<VaultSettings> {
+export async function prepareVault(
+  vault: TestVault,
+  cluster: PostgresCluster,
+  secrets = { github: 'key-1', calendar: CALENDAR_SECRET },
+): Promise<VaultSettings> {
   for (const name of ['cambist', 'cambist-lease']) {
     const policy = readFileSync(new URL(`../../deploy/vault/${name}.hcl`, import.meta.url), 'utf8');
     await vault.root('PUT', `sys/policies/acl/${name}`, { policy });
@@ -111,8 +117,8 @@ async function prepareVault(vault: TestVault, cluster: PostgresCluster): Promise
     orphan: true,
     renewable: false,
   });
-  await vault.root('POST', 'secret/data/upstreams/github', { data: { token: 'key-1' } });
-  await vault.root('POST', 'secret/data/upstreams/calendar', { data: { client_secret: CALENDAR_SECRET } });
+  await vault.root('POST', 'secret/data/upstreams/github', { data: { token: secrets.github } });
+  await vault.root('POST', 'secret/data/upstreams/calendar', { data: { client_secret: secrets.calendar } });
   await vault.root('POST', 'sys/mounts/database', { type: 'database' });
   const { username, password, host } = new URL(cluster.url);
   await vault.root('POST', 'database/config/orders', {
@@ -149,9 +155,6 @@ async function prepareVault(vault: TestVault, cluster: PostgresCluster): Promise
     timeoutMs: 3_000,
   };
 }
-
-const CALENDAR_SECRET = 'calendar-client-secret';
-const CALENDAR_TOKEN = 'calendar-token-';
 
 /** The API that stands behind all three, by the first segment of the path. */
 async function serve(at: {
@@ -190,7 +193,8 @@ export async function logsIn(cluster: PostgresCluster, user: string, password: s
   }
 }
 
-function objectsOf(corp: string, api: string): string {
+/** @param tokens of the token endpoint that `calendar` has */
+export function objectsOf(corp: string, api: string, tokens = `${api}/token`): string {
   const upstream = (name: UpstreamName, credential: object, inject: object = { kind: 'bearer' }) => ({
     ...{ name, credential, inject },
     base_url: `${api}/${name}`,
@@ -225,7 +229,7 @@ function objectsOf(corp: string, api: string): string {
         store: 'vault',
         path: 'upstreams/calendar',
         field: 'client_secret',
-        token_url: `${api}/token`,
+        token_url: tokens,
         client_id: 'cambist',
       }),
     ],

@@ -108,7 +108,7 @@ function without(names: readonly string[]): Record<string, string> {
 /** `pg` gives a bytea as bytes, PGlite as an array of them, and JSON as objects. */
 function asContent(value: unknown): string | Uint8Array {
   if (value instanceof Uint8Array || typeof value === 'string') return value;
-  return typeof value === 'object' ? JSON.stringify(value) : String(value);
+  return JSON.stringify(value);
 }
 
 function askOver(url: string, options: AskOptions): Promise<Answer & { readonly head: string }> {
