@@ -357,6 +357,17 @@ describe('a key in the query', () => {
   });
 });
 
+it('a failure that does not say its length is looked at as far as that is bounded, and comes whole', async () => {
+  const rest = 'x'.repeat(200_000);
+  bench.upstream.answer((_, response) => {
+    response.writeHead(503, { 'content-type': 'text/plain' }).write(`refused: ${KEY};`);
+    setTimeout(() => response.end(rest), 20);
+  });
+  const { status, body } = await bench.call('/egress/api/v1/x');
+  expect(status).toBe(503);
+  expect(body.toString()).toBe(`refused: ${'*'.repeat(KEY.length)};${rest}`);
+});
+
 it('nothing is forwarded that is not recorded as opened', async () => {
   const token = await bench.token();
   const { database } = bench.cambist;
