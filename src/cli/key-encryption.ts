@@ -45,13 +45,7 @@ export async function openKeys(
   neededId: string | undefined,
 ): Promise<Envelope | undefined> {
   const { vault } = settings;
-  const examination =
-    vault === undefined
-      ? undefined
-      : openVaultExamination({
-          settings: vault,
-          mint: () => Promise.reject(new Error('a login that is signed by what Vault has to unwrap')),
-        });
+  const examination = vault === undefined ? undefined : openVaultExamination({ settings: vault });
   try {
     const opened = await openExisting(rootKeys, keys, neededId, (place) => {
       if (examination === undefined) throw new Error('a Transit key without a Vault');

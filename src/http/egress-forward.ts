@@ -205,7 +205,8 @@ async function passOn(
   const byName = new Map(headers.map(([name, value]) => [name.toLowerCase(), value]));
   const scrubber = createScrubber([
     armed.credential.secret,
-    ...Object.values(armed.injected.headers).flatMap(spellingsOf),
+    // What `Basic` makes of a key is another text than the key, and holds a user name.
+    ...Object.values(armed.injected.headers).map((value) => value.replace(/^[A-Za-z]+ /, '')),
   ]);
   cutting.within(idleMs, 'upstream_timeout');
   if (Number(byName.get('content-length') ?? 0) > bytesMax && forwarded.asked.method !== 'HEAD') {
@@ -229,11 +230,6 @@ async function passOn(
   }
   await finished(response, pieces && scrubber.bytes(Buffer.concat(pieces)), cutting.signal);
   return false;
-}
-
-/** With its scheme and without; what `Basic` makes of a key is another text than the key. */
-function spellingsOf(value: string): readonly string[] {
-  return [value, value.replace(/^[A-Za-z]+ /, '')];
 }
 
 function writeHead(

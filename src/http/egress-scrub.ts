@@ -17,8 +17,10 @@ export interface Scrubber {
 
 /** `values`: what was injected, and what it was made of. */
 export function createScrubber(values: readonly (string | undefined)[]): Scrubber {
-  const secrets = values.filter((value): value is string => value !== undefined && value.length >= SECRET_MIN_CHARS);
-  const forms = [...new Set(secrets.flatMap(formsOf))].sort((a, b) => b.length - a.length);
+  const long = new Set(
+    values.filter((value): value is string => value !== undefined && value.length >= SECRET_MIN_CHARS),
+  );
+  const forms = [...new Set([...long].flatMap(formsOf))].sort((a, b) => b.length - a.length);
   const text = (value: string) =>
     forms.reduce((before, form) => before.replaceAll(form, '*'.repeat(form.length)), value);
   return {

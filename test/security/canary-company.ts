@@ -1,7 +1,6 @@
 /** Objects in which a secret enters at every place: each kind of credential, each way to inject one, and each trouble. */
+import { ALPHA, openUpstream } from '../support/vault-company.ts';
 import type { JwksIssuer } from '../support/jwks-issuer.ts';
-
-export const ALPHA = 'https://alpha.example/mcp';
 
 /** Upstreams by the way in which their key is put into a request. */
 export const WAYS = ['by-bearer', 'by-basic', 'by-header', 'by-query', 'by-token'] as const;
@@ -71,13 +70,7 @@ export function canaryObjects({ corp, api, tokens, nowhere, untrusted }: Places)
       },
     ],
     upstreams: names.map((name) => ({
-      name,
-      base_url: `${base[name] ?? api}/${name}`,
-      internal: true,
-      scopes: { [`${name}:use`]: 'Use' },
-      default_scopes: [`${name}:use`],
-      callers: ['server-a'],
-      requests: [{ methods: ['*'], path: '/**', scopes: [`${name}:use`] }],
+      ...openUpstream(name, base[name] ?? api),
       credential: credentials[name] ?? { kind: 'static', ...embedded(name) },
       ...(INJECTIONS[name] === undefined ? {} : { inject: INJECTIONS[name] }),
       timeout_ms: 400,

@@ -43,6 +43,7 @@ withPostgres('canaries in the built program', () => {
     /** What became of things, for a look at whether there was anything to leak. */
     const statuses: Record<string, number[]> = {};
     let said: string[] = [];
+    const called: string[] = [];
     const folder = mkdtempSync(join(tmpdir(), 'cambist-canary-vault-'));
     const auditLog = join(folder, 'audit.log');
 
@@ -95,7 +96,9 @@ withPostgres('canaries in the built program', () => {
     }
 
     const call = async (received: string, name: string, path: string) => {
-      (statuses[name] ??= []).push((await caller.call(received, name, path)).status);
+      const { status, headers } = await caller.call(received, name, path);
+      (statuses[name] ??= []).push(status);
+      if (path === 'echo') called.push(String(headers['cambist-request-id']));
     };
     const fetchAll = (received: string) => Promise.all(UPSTREAMS.map((name) => caller.fetch(received, name)));
 
@@ -136,8 +139,11 @@ withPostgres('canaries in the built program', () => {
     }
 
     async function commands(): Promise<void> {
+      for (const path of ['/metrics', '/readyz'])
+        await stage.sinks.ask('answers of the admin listener', `${stage.cambist.adminUrl}${path}`);
       const planted = canaries.make('wrong secret id');
       const lines = ['export', 'upstream show github', '--json doctor', 'backup --out backup.gz'];
+      lines.push(...called.map((id) => `explain ${id}`));
       await Promise.all(lines.map((line) => stage.command(line)));
       const withWrong = { env: { CAMBIST_VAULT_SECRET_ID: planted } };
       await Promise.all(['doctor', '--json doctor', 'secret list'].map((line) => stage.command(line, withWrong)));

@@ -193,16 +193,24 @@ export async function logsIn(cluster: PostgresCluster, user: string, password: s
   }
 }
 
-/** @param tokens of the token endpoint that `calendar` has */
-export function objectsOf(corp: string, api: string, tokens = `${api}/token`): string {
-  const upstream = (name: UpstreamName, credential: object, inject: object = { kind: 'bearer' }) => ({
-    ...{ name, credential, inject },
+/** An upstream that server A may use for everything. */
+export function openUpstream(name: string, api: string): object {
+  return {
+    name,
     base_url: `${api}/${name}`,
     internal: true,
     scopes: { [`${name}:use`]: 'Use' },
     default_scopes: [`${name}:use`],
     callers: ['server-a'],
     requests: [{ methods: ['*'], path: '/**', scopes: [`${name}:use`] }],
+  };
+}
+
+/** @param tokens of the token endpoint that `calendar` has */
+export function objectsOf(corp: string, api: string, tokens = `${api}/token`): string {
+  const upstream = (name: UpstreamName, credential: object, inject: object = { kind: 'bearer' }) => ({
+    ...openUpstream(name, api),
+    ...{ credential, inject },
   });
   return JSON.stringify({
     issuers: [{ name: 'corp', issuer: corp, internal: true }],

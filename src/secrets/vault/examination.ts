@@ -56,12 +56,15 @@ export interface VaultExamination {
 
 const HOLDER_SECONDS = 30;
 
-/** Asks nothing yet. */
+/** Where what signs our tokens lies under a key of this very Vault; the settings let no such login through. */
+const noMint: MintForVault = () => Promise.reject(new Error('a login that is signed by what Vault has to unwrap'));
+
+/** Asks nothing yet. `mint`: absent where our own keys are not open. */
 export function openVaultExamination(parts: {
   readonly settings: VaultSettings;
-  readonly mint: MintForVault;
+  readonly mint?: MintForVault;
 }): VaultExamination {
-  const { settings, mint } = parts;
+  const { settings, mint = noMint } = parts;
   const calls = createVaultCalls(settings);
   const questions = createQuestions({ calls, timeoutMs: settings.timeoutMs, onAnswer: () => undefined });
   const session = createSession({
