@@ -81,7 +81,7 @@ withVault('Cambist and Vault', (start) => {
         () => true,
         () => false,
       );
-    await expect.poll(isLetIn, { timeout: 5_000, interval: 200 }).toBe(true);
+    await expect.poll(isLetIn, { timeout: 15_000, interval: 200 }).toBe(true);
     return cambist;
   }
 

@@ -1,7 +1,6 @@
 import { beforeEach, describe, expect, test } from 'vitest';
 import { createDecider } from '../../../src/exchange/decision.ts';
 import { createRehearsal } from '../../../src/exchange/rehearse.ts';
-import { systemClock } from '../../../src/core/clock.ts';
 import { describeFacts } from '../../../src/cli/record-view.ts';
 import { createPolicyEngine } from '../../../src/policy/engine.ts';
 import { createBench } from './bench.ts';
@@ -129,9 +128,11 @@ describe('cambist upstream', () => {
 });
 
 describe('policy check of an upstream', () => {
+  // Two runs are compared, second by second.
+  const clock = { nowMs: () => Date.UTC(2026, 10, 26) };
   const rehearse = {
     rehearse: (issuer: string) =>
-      Promise.resolve(createRehearsal({ issuer, clock: systemClock, decide: createDecider(createPolicyEngine()) })),
+      Promise.resolve(createRehearsal({ issuer, clock, decide: createDecider(createPolicyEngine()) })),
   };
   const check =
     'policy check --objects exported.yaml --issuer https://sts.example.com --subject corp:alice --resource github --scope github:read';
