@@ -3,7 +3,7 @@
  * things, answers that say too much, names that point inwards, and a database that takes no record.
  */
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { callOver, issue, KEY, rawCall, startEgress } from '../support/egress.ts';
+import { callOver, closedRecord, issue, KEY, rawCall, startEgress } from '../support/egress.ts';
 import type { Answered, EgressBench, TokenWish } from '../support/egress.ts';
 
 let bench: EgressBench;
@@ -411,6 +411,8 @@ describe('names that point inwards (R21)', () => {
       });
       expect(answer.status).toBe(502);
       expect(answer.body.toString()).not.toMatch(/api\.example|10\.0|127\.0/);
+      // Not that nobody answers there: it was not tried.
+      expect(await closedRecord(inner.cambist, answer.requestId)).toMatchObject({ failure: 'address_refused' });
     } finally {
       await inner.stop();
     }
