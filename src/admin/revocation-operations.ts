@@ -6,10 +6,10 @@
 import type { RecordRow } from '../audit/record.ts';
 import type { Principal } from '../core/principal.ts';
 import { issValues, issValuesOfSubject } from '../objects/issuer.ts';
-import type { ObjectReader } from '../objects/registry.ts';
 import { registryOf } from '../objects/registry.ts';
-import { targetByName, targetByUri } from '../objects/target.ts';
+import { egressUri, targetByUri, upstreamNameOf } from '../objects/target.ts';
 import type { RevocationRow } from '../store/commitment.ts';
+import type { ObjectStore } from '../store/objects.ts';
 import { OWN_TOKEN_ALIVE_SECONDS, REVOCATION_LIFETIME_SECONDS } from '../store/revocations.ts';
 import type { RevokedNow } from '../store/revocations.ts';
 import { KEY_REVOKED_SECONDS } from '../store/signing-keys.ts';
@@ -31,7 +31,8 @@ export interface RevokeArguments {
   readonly by: RevocationKind;
   /**
    * `token`: a `jti` of ours, or the identity of an external token as records name it. `subject`, `actor`: `issuer:sub`, or
-   * a client id. `client`: its id. `resource`: name or URI. `issuer`: short name. `key`: kid. `all`: absent.
+   * a client id. `client`: its id. `resource`: name or URI of it or of an upstream. `issuer`: short name. `key`: kid. `all`: absent.
+   * What was removed or changed goes by the names that it had, too.
    */
   readonly value?: string | undefined;
   /** RFC 3339: only what was issued before; absent = everything until now. Not for `token` and `key`. */
@@ -69,7 +70,7 @@ export interface RevocationOperations {
 }
 
 export interface RevocationOperationsParts {
-  readonly objects: { current(): Promise<ObjectReader> };
+  readonly objects: Past;
   /** Whether a token of that `jti` is remembered. */
   isIssued(jti: string): Promise<boolean>;
   /** State of the key of that `kid`; `undefined` = there is none. */
@@ -81,6 +82,9 @@ export interface RevocationOperationsParts {
   readonly ownIssuer: string;
   readonly author: string;
 }
+
+/** What is registered, and what was: tokens of what was removed, or had another URI or `iss`, may still be alive. */
+type Past = Pick<ObjectStore, 'current' | 'specsEver' | 'namesEver'>;
 
 /** What a revocation names, in values of predicates; `persons` are those whose names the record has to seal. */
 interface Aim {
@@ -185,16 +189,15 @@ async function aimOf(
   by: RevocationKind,
   value: string,
 ): Promise<Aim | Outcome<never>> {
-  const reader = await parts.objects.current();
+  const { objects } = parts;
   switch (by) {
     case 'all':
       return { values: [''] };
     case 'key':
       return keyAim(value, parts.keyState(value));
     case 'client':
-      // The tokens of one that was removed are dead already.
-      if ((await reader.get('client', value)) !== undefined) return { values: [value], named: value };
-      return refused('object_unknown', `there is no client ${value}`);
+      if (await isClient(objects, value)) return { values: [value], named: value };
+      return refused('object_unknown', `there is no client ${value}, and there was none`);
     case 'token': {
       const known = EXTERNAL_IDENTITY.test(value) || (await parts.isIssued(value));
       if (known) return { values: [value], named: value };
@@ -203,22 +206,16 @@ async function aimOf(
         `no token with the jti ${value} is remembered: it was never issued here, or expired`,
       );
     }
-    case 'resource': {
-      const registry = registryOf(reader);
-      const { ownIssuer } = parts;
-      const target =
-        (await targetByName(value, registry, ownIssuer)) ?? (await targetByUri(value, registry, ownIssuer));
-      if (target === undefined) return refused('object_unknown', `there is no resource or upstream ${value}`);
-      return { values: [canonicalResource(target.uri)], named: target.name };
-    }
+    case 'resource':
+      return targetAim(parts, value);
     case 'issuer': {
-      const issuer = await reader.get('issuer', value);
-      if (issuer === undefined) return refused('object_unknown', `there is no issuer ${value}`);
-      return { values: issValues(issuer.spec), named: value };
+      const values = unique((await objects.specsEver('issuer', value)).flatMap(issValues));
+      if (values.length > 0) return { values, named: value };
+      return refused('object_unknown', `there is no issuer ${value}, and there was none`);
     }
     case 'subject':
     case 'actor':
-      return principalAim(parts, reader, value);
+      return principalAim(parts, value);
   }
 }
 
@@ -233,24 +230,56 @@ function keyAim(kid: string, state: SigningKeyState | undefined): Aim | Outcome<
   return { values: [kid], named: kid };
 }
 
+async function isClient(objects: Past, id: string): Promise<boolean> {
+  return (await objects.specsEver('client', id)).length > 0;
+}
+
+/** A name stands for every URI that it had; a URI for itself or, if it is an alias or was given up, for who had it. */
+async function targetAim(
+  { objects, ownIssuer }: RevocationOperationsParts,
+  value: string,
+): Promise<Aim | Outcome<never>> {
+  const registry = registryOf(await objects.current());
+  const found = URL.canParse(value) ? await targetByUri(value, registry, ownIssuer) : undefined;
+  if (found !== undefined) return { values: [canonicalResource(found.uri)], named: found.name };
+  const uri = canonicalResource(value);
+  const names = [value, ...(await objects.namesEver('resource', { namespace: 'target', key: uri }))];
+  const upstreams = await objects.specsEver('upstream', upstreamNameOf(uri, ownIssuer) ?? value);
+  const uris = [
+    ...(await Promise.all(names.map((name) => objects.specsEver('resource', name)))).flat().map((spec) => spec.uri),
+    ...upstreams.map(({ name }) => egressUri(ownIssuer, name)),
+  ];
+  if (uris.length > 0) return { values: unique(uris.map(canonicalResource)), named: value };
+  return refused('object_unknown', `there is no resource or upstream ${value}, and there was none`);
+}
+
 /** `issuer:sub`, or the id of a client. A workload that is bound to a client is that client in tokens of ours. */
 async function principalAim(
-  { ownIssuer }: RevocationOperationsParts,
-  reader: ObjectReader,
+  { objects, ownIssuer }: RevocationOperationsParts,
   value: string,
 ): Promise<Aim | Outcome<never>> {
   if (!value.includes(':')) {
-    if ((await reader.get('client', value)) === undefined)
-      return refused('object_unknown', `there is no client ${value}; a person is named ISSUER:SUB, such as corp:alice`);
+    if (!(await isClient(objects, value)))
+      return refused(
+        'object_unknown',
+        `there is no client ${value}, and there was none; a person is named ISSUER:SUB, such as corp:alice`,
+      );
     return { values: [principalDigest({ issuer: ownIssuer, sub: value })], named: value };
   }
   const { issuer: name, sub } = splitSubject(value);
-  const issuer = await reader.get('issuer', name);
-  if (issuer === undefined) return refused('object_unknown', `there is no issuer ${name}`);
-  const persons = issValuesOfSubject(issuer.spec, sub).map((iss): Principal => ({ issuer: iss, sub }));
-  const bound = await registryOf(reader).clientByIdentity(name, sub);
+  const specs = await objects.specsEver('issuer', name);
+  if (specs.length === 0) return refused('object_unknown', `there is no issuer ${name}, and there was none`);
+  const persons = unique(specs.flatMap((spec) => issValuesOfSubject(spec, sub))).map((iss): Principal => ({
+    issuer: iss,
+    sub,
+  }));
+  const bound = await registryOf(await objects.current()).clientByIdentity(name, sub);
   const own = bound === undefined ? [] : [{ issuer: ownIssuer, sub: bound.name }];
   return { values: [...persons, ...own].map(principalDigest), persons };
+}
+
+function unique(values: readonly string[]): readonly string[] {
+  return [...new Set(values)];
 }
 
 function timeOf(seconds: number): string {

@@ -68,7 +68,7 @@ function addRevokeCommand(token: Command, context: CliContext): void {
     .option('--subject <issuer:sub>', 'tokens about somebody, and the sign-ins that they came from')
     .option('--actor <issuer:sub>', 'tokens in whose chain somebody is; a client by its id')
     .option('--client <id>', 'tokens that a client asked for, or is subject or actor of')
-    .option('--resource <name>', 'tokens for a resource, by name or URI')
+    .option('--resource <name>', 'tokens for a resource or an upstream, by name or URI')
     .option('--issuer <name>', 'what a trusted issuer vouched for')
     .option('--key <kid>', 'tokens signed with one of our keys (to stop the key as well: cambist keys taint)')
     .option('--all', 'every token')
@@ -78,7 +78,8 @@ function addRevokeCommand(token: Command, context: CliContext): void {
       `
 In force with the next request on every node, and within 6 seconds at servers that verify offline and read the
 revocation document. It cuts what was issued until now: whoever signs in again, or authenticates again, gets new tokens.
-To stop that as well, disable the object:
+What was removed, or had another URI or iss, goes by the names that it had. To stop new tokens as well, disable the
+object:
 
   cambist client disable planner         no more tokens for it, and none in whose chain it is
   cambist subject disable corp:alice     nobody acts for her any more

@@ -64,14 +64,21 @@ export function upstreamTarget(upstream: StoredObject<'upstream'>, ourIssuer: st
   };
 }
 
+/** Of an egress URI in its canonical form. No resource can have a URI below ours. */
+export function upstreamNameOf(canonicalUri: string, ourIssuer: string): string | undefined {
+  const egress = canonicalTarget(egressUri(ourIssuer, ''));
+  return egress !== undefined && canonicalUri.startsWith(`${egress}/`)
+    ? canonicalUri.slice(egress.length + 1)
+    : undefined;
+}
+
 /** What a URI names, or an alias of a resource; a trailing slash makes no difference. Disabled ones included. */
 export async function targetByUri(uri: string, registry: Registry, ourIssuer: string): Promise<Target | undefined> {
   const key = canonicalTarget(uri);
   if (key === undefined) return undefined;
-  const egress = canonicalTarget(egressUri(ourIssuer, ''));
-  // No resource can have a URI below it.
-  if (egress !== undefined && key.startsWith(`${egress}/`)) {
-    const upstream = await registry.upstream(key.slice(egress.length + 1));
+  const upstreamName = upstreamNameOf(key, ourIssuer);
+  if (upstreamName !== undefined) {
+    const upstream = await registry.upstream(upstreamName);
     return upstream === undefined ? undefined : upstreamTarget(upstream, ourIssuer);
   }
   const resource = await registry.resourceByUri(uri);

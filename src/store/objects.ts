@@ -34,6 +34,10 @@ export interface ObjectStore {
   /** Any object that is marked as belonging to the demo. */
   findDemo(): Promise<{ readonly kind: Kind; readonly name: string } | undefined>;
   listByOrigin(origin: string): Promise<readonly ListedObject[]>;
+  /** Every spec that stood under this name, whether or not something does now; none where nothing ever did. */
+  specsEver<K extends Kind>(kind: K, name: string): Promise<readonly Specs[K][]>;
+  /** Names of those that have, or once had, this key. */
+  namesEver(kind: Kind, key: ObjectKey): Promise<readonly string[]>;
   /** For further caches that follow the same changes. */
   readonly feed: ChangeFeed;
 }
@@ -154,6 +158,22 @@ export function createObjectStore(db: Database, options: ObjectStoreOptions = {}
         [origin],
       );
       return rows.map(listed);
+    },
+    async specsEver<K extends Kind>(kind: K, name: string) {
+      const rows = await db.query<{ spec: Specs[K] }>(
+        `SELECT DISTINCT spec FROM object_change WHERE kind = $1 AND name_hash = decode($2, 'hex') AND spec IS NOT NULL`,
+        [kind, hex(digest(name))],
+        { name: 'object-specs-ever' },
+      );
+      return rows.map(({ spec }) => spec);
+    },
+    async namesEver(kind, { namespace, key }) {
+      const rows = await db.query<{ name: string }>(
+        `SELECT DISTINCT name FROM object_change WHERE kind = $1 AND $2 = ANY (keys)`,
+        [kind, keyId(namespace, key)],
+        { name: 'object-names-ever' },
+      );
+      return rows.map(({ name }) => name);
     },
   };
 }

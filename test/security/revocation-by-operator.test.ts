@@ -6,8 +6,10 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { RevokeArguments } from '../../src/admin/revocation-operations.ts';
 import { createLogger } from '../../src/core/log.ts';
+import type { Kind } from '../../src/objects/kinds.ts';
 import { openDatabase } from '../../src/store/open.ts';
 import type { Database } from '../../src/store/database.ts';
+import { principalDigest } from '../../src/tokens/revocation.ts';
 import { claimsOf, headerOf } from '../support/token-client.ts';
 import type { TokenAnswer } from '../support/token-client.ts';
 import {
@@ -242,6 +244,130 @@ describe('until the margin is over', () => {
     await expectRefused(company, await company.exchange({ subject_token: old }), refused);
     // Nobody else was meant.
     expectGranted(await company.exchange({ subject_token: await company.idToken({ sub: 'grace' }) }));
+  });
+});
+
+describe('what was removed or changed', () => {
+  const client = (id: string) => `clients: [{ id: ${id}, auth: [client_secret_basic], groups: [agents] }]`;
+  const issuerOf = (iss: string) =>
+    JSON.stringify({
+      issuers: [
+        {
+          name: 'passing',
+          issuer: iss,
+          jwks_uri: company.corp.jwksUri,
+          internal: true,
+          token_types: { jwt: {} },
+          claims: { groups: 'groups' },
+        },
+      ],
+      roles: [{ name: 'employee', groups: ['corp:staff', 'partner:staff', 'once:staff', 'passing:staff'] }],
+    });
+  const forIt = async () => ({ subject_token: await company.idToken({ aud: company.cambist.issuer }) });
+  const remove = (kind: Kind, name: string) =>
+    company.cambist.service.objects.change([{ type: 'remove', kind, name }], { author: 'test', origin: 'test' });
+  const revokedValues = async () => {
+    const { ok, value } = (await company.operations.listRevocations({})) as any;
+    expect(ok).toBe(true);
+    return value.predicates.map((one: { readonly value: string }) => one.value).sort();
+  };
+
+  it('a client: its tokens do not come back to life with it', async () => {
+    await company.cambist.apply(client('passing'));
+    const before = [
+      await tokenFor(company, await forIt(), { as: 'passing' }),
+      await tokenFor(company, await forIt(), { as: 'passing' }),
+    ];
+    await remove('client', 'passing');
+    expectInactive(await company.introspect(before[0]!));
+    await company.cambist.apply(client('passing'));
+    // So they would without a revocation.
+    expectActive(await company.introspect(before[0]!));
+    await remove('client', 'passing');
+    await revoke({ by: 'client', value: 'passing' });
+    await company.cambist.apply(client('passing'));
+    for (const token of before) expectInactive(await company.introspect(token));
+  });
+
+  it.each(['subject', 'actor'] as const)('a client that was removed, as %s', async (by) => {
+    const id = `passing-${by}`;
+    await company.cambist.apply(client(id));
+    const own = tokenOf(await company.credentials({}, { as: id }));
+    const ada = await tokenFor(company, await forIt(), { as: id });
+    await remove('client', id);
+    await revoke({ by, value: id });
+    await company.cambist.apply(client(id));
+    (by === 'subject' ? expectInactive : expectActive)(await company.introspect(own));
+    (by === 'actor' ? expectInactive : expectActive)(await company.introspect(ada));
+  });
+
+  it.each<[RevokeArguments]>([[{ by: 'issuer', value: 'passing' }], [{ by: 'subject', value: 'passing:ada' }]])(
+    'an issuer with another iss, or removed: %j',
+    async (args) => {
+      const [old, now] = ['https://old.example', 'https://now.example'];
+      await company.cambist.apply(issuerOf(old));
+      const jwt = await company.corp.mint({ iss: old, sub: 'ada', aud: company.cambist.issuer, groups: ['staff'] });
+      const token = await tokenFor(company, { subject_token: jwt, subject_token_type: `${TYPE}jwt` });
+      await company.cambist.apply(issuerOf(now));
+      await revoke(args);
+      const values = [old, now].map((iss) =>
+        args.by === 'issuer' ? iss : principalDigest({ issuer: iss, sub: 'ada' }),
+      );
+      expect(await revokedValues()).toEqual(values.sort());
+      await company.cambist.apply(issuerOf(old));
+      expectInactive(await company.introspect(token));
+      await database.query('DELETE FROM revocation', [], { name: 'test-forget' });
+      expectActive(await company.introspect(token));
+      await remove('issuer', 'passing');
+      await revoke(args);
+      await company.cambist.apply(issuerOf(old));
+      expectInactive(await company.introspect(token));
+    },
+  );
+
+  it('a resource with another URI, or removed: by name, by the URI of now and by one that it had', async () => {
+    const [old, now] = ['https://passing.example/old', 'https://passing.example/now'];
+    const resource = (uri: string) =>
+      `resources: [{ name: moved, uri: '${uri}', scopes: { 'p:read': Read }, default_scopes: ['p:read'] }]`;
+    await company.cambist.apply(resource(old));
+    await company.cambist.apply(resource(now));
+    for (const [value, hit] of [
+      ['moved', [now, old]],
+      [now, [now]],
+      [`${old}/`, [now, old]],
+    ] as const) {
+      await database.query('DELETE FROM revocation', [], { name: 'test-forget' });
+      await revoke({ by: 'resource', value });
+      expect(await revokedValues(), value).toEqual(hit);
+    }
+    await remove('resource', 'moved');
+    for (const value of ['moved', now, old]) {
+      await database.query('DELETE FROM revocation', [], { name: 'test-forget' });
+      await revoke({ by: 'resource', value });
+      expect(await revokedValues(), value).toEqual([now, old]);
+    }
+    expect(await company.operations.revoke({ by: 'resource', value: 'https://passing.example/never' })).toMatchObject({
+      ok: false,
+    });
+  });
+
+  it('an upstream, by name and by its egress URI', async () => {
+    await company.cambist.apply(`
+upstreams:
+  - name: gone
+    base_url: 'https://api.example'
+    scopes: { 'p:use': Use }
+    requests: [{ methods: ['*'], path: '/**', scopes: ['p:use'] }]
+    credential: { kind: static, store: embedded, path: gone, field: token }
+`);
+    await remove('upstream', 'gone');
+    const uri = `${company.cambist.issuer}/egress/gone`;
+    for (const value of ['gone', uri, `${uri}/`]) {
+      await database.query('DELETE FROM revocation', [], { name: 'test-forget' });
+      await revoke({ by: 'resource', value });
+      expect(await revokedValues(), value).toEqual([uri]);
+    }
+    expect(await company.operations.revoke({ by: 'resource', value: `${uri}x` })).toMatchObject({ ok: false });
   });
 });
 

@@ -213,6 +213,23 @@ subjects: [{ issuer: corp, sub: ada, disabled: ${disabled} }]
     expect((await readDocument(company.cambist)).predicates).toEqual([]);
   });
 
+  it('a token stays until a minute after its end, when no clock that may be trusted takes it any more, and leaves then', async () => {
+    const root = await tokenFor(company);
+    await company.revoke(root);
+    for (const [jti, endedSeconds] of [
+      ['short-ago', 55],
+      ['long-ago', 61],
+    ])
+      await run(
+        `INSERT INTO issued_token (jti, ancestors, subject_ref, client_id, actors, resources, kid, issued_at, expires_at)
+         VALUES ($1, ARRAY[$2::text], 'client:x', 'agent', '{}', '{}', 'k', now() - interval '400 s', now() - $3 * interval '1 s')`,
+        jti,
+        claimsOf(root).jti,
+        endedSeconds,
+      );
+    expect((await readDocument(company.cambist)).tokens).toEqual([claimsOf(root).jti, 'short-ago'].sort());
+  });
+
   it('what can hit no living token leaves it', async () => {
     const token = await tokenFor(company);
     await company.revoke(token);
