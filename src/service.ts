@@ -176,7 +176,7 @@ export async function serve(settings: Settings, version: string): Promise<void> 
     service.leaseSweeper.start();
     void service.fetchAhead();
     service.keys.schedule.start();
-    await stopped;
+    await Promise.race([stopped, databaseReplaced(service)]);
   } finally {
     await local?.close();
     await close({ graceMs });
@@ -267,6 +267,16 @@ async function refuseDemoObjects(settings: Settings, service: Service): Promise<
       'demo_objects',
       `${demo.kind} "${demo.name}" is a demo object, and they are refused here: ${settings.demoRefusedBecause}. Remove them, or start with an empty database`,
     );
+}
+
+/** Never resolves: a process that was started anew is the only one that has nothing of the database of before. */
+function databaseReplaced({ objects }: Service): Promise<never> {
+  return new Promise((_, reject) => {
+    objects.feed.onReplaced(() => {
+      const words = 'the database was restored, or replaced by another one, under this node: start it anew';
+      reject(new CliFailure(EXIT.failed, 'database_replaced', words));
+    });
+  });
 }
 
 /** Resolves at the first SIGINT or SIGTERM. */

@@ -3,7 +3,7 @@
  * life, and whoever comes again must be served.
  */
 import { randomUUID } from 'node:crypto';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import {
@@ -27,12 +27,13 @@ import { createEnvelope } from '../../src/store/envelope.ts';
 import { openDatabase, openOwner } from '../../src/store/open.ts';
 import { restoreBackup } from '../../src/store/restore.ts';
 import type { RestoreSummary } from '../../src/store/restore.ts';
-import { startCambist, TEST_KEY } from '../support/cambist.ts';
+import { freePort, spawnCambist, startCambist, TEST_KEY } from '../support/cambist.ts';
 import type { TestCambist } from '../support/cambist.ts';
 import { startPostgres, withPostgres } from '../support/databases.ts';
 import type { PostgresCluster } from '../support/databases.ts';
 import { postForm } from '../support/token-client.ts';
 import type { TokenAnswer } from '../support/token-client.ts';
+import { startWireTap } from '../support/wire-tap.ts';
 
 const CORP = 'https://corp.test';
 const NOTES = 'https://notes.test/mcp';
@@ -210,4 +211,75 @@ withPostgres('a restore', () => {
       restored: { epoch: 2, from: summary.taken_at, tainted_keys: expect.arrayContaining([oldKid]) },
     });
   });
+});
+
+withPostgres('a restore behind the back of a node', () => {
+  test('a node that was cut off serves nobody from what it has of before, and ends, so that it is started anew', async () => {
+    const [cluster, tap, folder] = [
+      await startPostgres(),
+      await startWireTap(),
+      mkdtempSync(join(tmpdir(), 'cambist-restore-')),
+    ];
+    const source = { engine: 'postgresql', url: cluster.url } as const;
+    const through = new URL(cluster.url);
+    tap.leadTo(Number(through.port));
+    through.port = new URL(tap.url).port;
+    const database = await openDatabase({ source, migrate: true, logger: silent });
+    const node = await spawnCambist({ databaseUrl: through.href });
+    try {
+      const objects = (more: string) => {
+        const file = join(folder, 'objects.yaml');
+        writeFileSync(file, `clients: [{ id: agent, auth: [client_secret_basic] }${more}]`);
+        return node.command('apply', '-f', file);
+      };
+      const secretOf = async (client: string) => {
+        const file = join(folder, client);
+        await node.command('client', 'secret', client, '--out', file);
+        return readFileSync(file, 'utf8').trim();
+      };
+      await objects('');
+      const secret = await secretOf('agent');
+      const envelope = createEnvelope(TEST_KEY);
+      await takeBackup(database, envelope, join(folder, 'backup'));
+      await database.close();
+      // What the restore undoes, and the node has in memory.
+      await objects(', { id: later, auth: [client_secret_basic] }');
+      const laterSecret = await secretOf('later');
+      const askAs = async (client: string, itsSecret: string) =>
+        (
+          await postForm(
+            `${node.url}/oauth2/token`,
+            { grant_type: 'client_credentials' },
+            { basic: [client, itsSecret] },
+          )
+        ).status;
+      const askBoth = async () => [await askAs('agent', secret), await askAs('later', laterSecret)];
+      const before = await askBoth();
+
+      tap.leadTo(await freePort());
+      tap.cut();
+      const owner = await openOwner({ source, logger: silent });
+      await restoreBackup(owner, {
+        file: join(folder, 'backup'),
+        envelope,
+        replace: true,
+        author: 'local:test',
+        recordOf: (change) => createBareRecords('restorer', systemClock).changed(change, () => []),
+      });
+      await owner.close();
+      const statuses = [await askBoth()];
+      tap.leadTo(Number(new URL(cluster.url).port));
+      const life = { over: false };
+      void node.ended.then(() => (life.over = true));
+      while (!life.over) statuses.push(await askBoth().catch(() => []));
+      expect({ before, after: [...new Set(statuses.flat())] }).toEqual({ before: [200, 200], after: [503] });
+      const said = readFileSync(node.logFile, 'utf8');
+      expect(said).toContain('the database was restored, or replaced by another one, under this node: start it anew');
+    } finally {
+      node.kill();
+      node.remove();
+      await Promise.all([tap.stop(), cluster.stop()]);
+      rmSync(folder, { recursive: true, force: true });
+    }
+  }, 90_000);
 });

@@ -2287,6 +2287,22 @@ export const mutants = [
     title: 'when the token is revoked',
   },
   {
+    id: 'served-on-after-a-restore',
+    file: 'src/store/change-feed.ts',
+    find: 'if (row.database !== database) {',
+    replace: 'if (row.database === null) {',
+    tests: 'test/store/objects.test.ts',
+    title: 'is not read any more',
+  },
+  {
+    id: 'revoked-by-names-of-now-alone',
+    file: 'src/store/objects.ts',
+    find: 'SELECT DISTINCT spec FROM object_change WHERE',
+    replace: 'SELECT DISTINCT spec FROM object WHERE',
+    tests: `${IN}revocation-by-operator.test.ts`,
+    title: 'what was removed or changed',
+  },
+  {
     id: 'egress-connections-are-checked',
     file: 'src/net/upstream-connections.ts',
     find: 'checkedAddresses(url, internal, resolve, signal)',

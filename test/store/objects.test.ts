@@ -4,6 +4,8 @@ import { KINDS } from '../../src/objects/kinds.ts';
 import type { Kind, Specs } from '../../src/objects/kinds.ts';
 import { createClientSecrets } from '../../src/store/client-secrets.ts';
 import type { Database } from '../../src/store/database.ts';
+import { createEnvelope } from '../../src/store/envelope.ts';
+import { openInstance } from '../../src/store/instance.ts';
 import { createObjectStore, KeyTaken, ObjectMissing, StateMoved } from '../../src/store/objects.ts';
 import type { Mutation, ObjectStore } from '../../src/store/objects.ts';
 import type { TestDatabase } from '../support/databases.ts';
@@ -63,6 +65,23 @@ withDatabases('objects', (databases) => {
       const before = statements();
       await read();
       expect(statements() - before).toBe(1);
+    });
+
+    test.each([
+      ['restored', 'UPDATE instance SET epoch = epoch + 1'],
+      ['another one', "UPDATE instance SET id = 'b6f3a9a4-0000-4000-8000-000000000000'"],
+    ])('a database that turns out to be %s is not read any more, and whoever has to know is told', async (_, sql) => {
+      const { db, asRole } = await databases.fresh();
+      await openInstance(db, createEnvelope(Buffer.alloc(32, 1)));
+      const store = createObjectStore(db);
+      let told = 0;
+      store.feed.onReplaced(() => (told += 1));
+      await store.current();
+      expect(told).toBe(0);
+      await asRole(undefined, (owner) => owner.query(sql));
+      await expect(store.current()).rejects.toMatchObject({ name: 'Unavailable', dependency: 'database' });
+      await expect(store.current()).rejects.toThrow(/restored/);
+      expect(told).toBeGreaterThan(0);
     });
 
     test('nobody can change what the cache holds', async () => {

@@ -6,6 +6,8 @@ export interface WireTap {
   readonly url: string;
   /** Where connections go from now on. */
   leadTo(port: number): void;
+  /** Ends the connections of now. */
+  cut(): void;
   /** As latin1 text. */
   sent(): string;
   received(): string;
@@ -31,16 +33,21 @@ export async function startWireTap(): Promise<WireTap> {
     behind.on('data', (piece) => received.push(piece));
     client.pipe(behind).pipe(client);
   });
+  const cut = () => {
+    for (const socket of sockets) socket.destroy();
+    sockets.clear();
+  };
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   return {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     leadTo: (port) => {
       target = port;
     },
+    cut,
     sent: () => Buffer.concat(sent).toString('latin1'),
     received: () => Buffer.concat(received).toString('latin1'),
     stop: () => {
-      for (const socket of sockets) socket.destroy();
+      cut();
       return new Promise((resolve) => {
         server.close(() => {
           resolve();
