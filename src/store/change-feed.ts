@@ -38,10 +38,10 @@ export interface ChangeFeed {
 const CHANGES_MAX = 2000;
 
 const STATEMENT = `
-SELECT instance.id || ' ' || instance.epoch AS database, state.version, state.revocations, state.keys AS key_changes,
+SELECT (SELECT id || ' ' || epoch FROM instance) AS database, state.version, state.revocations, state.keys AS key_changes,
   (extract(epoch FROM clock_timestamp()) * 1000)::float8 AS now_ms,
   coalesce(state.revoked_until > clock_timestamp(), false) AS revoking, change.kind, change.name, change.keys
-FROM state LEFT JOIN instance ON true LEFT JOIN LATERAL (
+FROM state LEFT JOIN LATERAL (
   SELECT kind, name, keys FROM object_change WHERE object_change.version > $1 ORDER BY object_change.version
   LIMIT ${CHANGES_MAX + 1}
 ) AS change ON true`;

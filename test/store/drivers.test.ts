@@ -239,8 +239,8 @@ withPostgres('PostgreSQL driver under faults', () => {
     const db = await open({ url: `${cluster.url}?options=-c%20work_mem%3D5MB&application_name=x%20y` });
     expect(
       await db.query(`SELECT current_setting('work_mem') AS mem, current_setting('application_name') AS name,
-      current_setting('search_path') AS path, current_setting('timezone') AS zone`),
-    ).toEqual([{ mem: '5MB', name: 'x y', path: 'public,pg_temp', zone: 'UTC' }]);
+      current_setting('search_path') AS path, current_setting('timezone') AS zone, current_setting('jit') AS jit`),
+    ).toEqual([{ mem: '5MB', name: 'x y', path: 'public,pg_temp', zone: 'UTC', jit: 'off' }]);
     await db.close();
     const roleless = await open({ role: 'nobody_here' });
     const error = await roleless.query('SELECT 1').catch((failure: unknown) => failure);
