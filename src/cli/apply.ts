@@ -24,7 +24,7 @@ interface ApplyOptions {
 export function addApplyCommand(program: Command, context: CliContext): void {
   program
     .command('apply')
-    .description('enter objects (issuers, clients, resources, roles, subjects, policies) from files')
+    .description('enter objects (issuers, clients, resources, upstreams, roles, subjects, policies) from files')
     .requiredOption('-f, --file <file...>', 'YAML files, judged together; - is standard input')
     .option('--prune', 'also remove what earlier applies made and these files no longer name')
     .option('--dry-run', 'show the plan and change nothing')

@@ -41,6 +41,14 @@ function valueCases(
     .map(({ names, choices, isFile }) => ({ names: names.join('|'), choices, isFile }));
 }
 
+/** Names of options that another word belongs to. */
+function withValueOf(nodes: readonly Node[]): string[] {
+  const names = nodes.flatMap(({ options }) =>
+    options.filter(({ takesValue }) => takesValue).flatMap((one) => one.names),
+  );
+  return [...new Set(names)];
+}
+
 const labelOf = ({ path }: Node) => path.join(' ');
 
 /** For bash 3.2 and newer, with or without the package bash-completion. */
@@ -50,7 +58,6 @@ export function bashScript(nodes: readonly Node[]): string {
       ? []
       : [`      ${quote(labelOf(node))}) next=${quote(node.commands.map(({ name }) => name).join(' '))} ;;`],
   );
-  const withValue = [...new Set(nodes.flatMap((node) => valueCases(node).map(({ names }) => names)))];
   const nodesText = nodes.flatMap((node) => [
     `    ${quote(labelOf(node))})`,
     ...(valueCases(node).length === 0
@@ -74,7 +81,7 @@ _cambist() {
     word="\${COMP_WORDS[index]}"
     if [ -n "$skip" ]; then skip=""; continue; fi
     case "$word" in
-      ${withValue.join('|')}) skip=1; continue ;;
+      ${withValueOf(nodes).join('|')}) skip=1; continue ;;
       -*) continue ;;
     esac
     next=""
@@ -122,19 +129,26 @@ export function fishScript(nodes: readonly Node[]): string {
   });
   return `# fish completion for cambist; made by: cambist completion fish
 function __cambist_at
-  set -l words
+  set -l known ${nodes
+    .filter(({ path }) => path.length > 0)
+    .map((node) => fishQuote(labelOf(node)))
+    .join(' ')}
+  set -l path
+  set -l skip
   for word in (commandline -opc)[2..-1]
-    string match -q -- '-*' $word; or set -a words $word
+    if test -n "$skip"
+      set skip
+      continue
+    end
+    switch $word
+      case ${withValueOf(nodes).join(' ')}
+        set skip yes
+      case '-*'
+      case '*'
+        contains -- (string trim -- "$path $word") $known; and set -a path $word
+    end
   end
-  test "$words[1..(count $argv)]" = "$argv"; or return 1
-  set -l known ${fishQuote(
-    nodes
-      .filter(({ path }) => path.length > 0)
-      .map(labelOf)
-      .join('\n'),
-  ).replaceAll('\n', "' '")}
-  test (count $words) -eq (count $argv); and return 0
-  not contains -- "$words[1..(math (count $argv) + 1)]" $known
+  test "$path" = "$argv"
 end
 ${lines.join('\n')}
 `;

@@ -98,7 +98,7 @@ async function refuseNodes(q: Queryable): Promise<void> {
     if (nodes === 0) return;
   }
   throw new BackupRefused(
-    `Cambist is connected to this database (${nodes} connections): stop every node first, then restore`,
+    `Cambist is connected to this database (${nodes} ${nodes === 1 ? 'connection' : 'connections'}): stop every node first, then restore`,
   );
 }
 
