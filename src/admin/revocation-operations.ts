@@ -234,15 +234,16 @@ async function isClient(objects: Past, id: string): Promise<boolean> {
   return (await objects.specsEver('client', id)).length > 0;
 }
 
-/** A name stands for every URI that it had; a URI for itself or, if it is an alias or was given up, for who had it. */
+/** A name stands for every URI that it had; a URI for itself and who has it, or had it. */
 async function targetAim(
   { objects, ownIssuer }: RevocationOperationsParts,
   value: string,
 ): Promise<Aim | Outcome<never>> {
   const registry = registryOf(await objects.current());
   const found = URL.canParse(value) ? await targetByUri(value, registry, ownIssuer) : undefined;
-  if (found !== undefined) return { values: [canonicalResource(found.uri)], named: found.name };
   const uri = canonicalResource(value);
+  // What is an alias now may be the audience of tokens that live.
+  if (found !== undefined) return { values: unique([canonicalResource(found.uri), uri]), named: found.name };
   const names = [value, ...(await objects.namesEver('resource', { namespace: 'target', key: uri }))];
   const upstreams = await objects.specsEver('upstream', upstreamNameOf(uri, ownIssuer) ?? value);
   const uris = [

@@ -55,6 +55,11 @@ export function createApplication(
 ): Application {
   const table = createTable(routes, logger);
   return (request, response) => {
+    const fault = ambiguityOf(request);
+    if (fault !== undefined) {
+      response.writeHead(fault, { Connection: 'close' }).end();
+      return;
+    }
     const subtree = subtrees.find(({ below }) => request.url?.startsWith(below) === true);
     if (subtree === undefined) {
       table(request, response);
@@ -65,6 +70,13 @@ export function createApplication(
     response.once('close', () => unhurried.delete(socket));
     subtree.handler(request, response);
   };
+}
+
+/** What Node lets pass and two readers could read in two ways: the status that RFC 9112 wants for it (§3.2, §6.1). */
+function ambiguityOf({ headersDistinct }: IncomingMessage): number | undefined {
+  if ((headersDistinct.host?.length ?? 0) > 1) return 400;
+  const codings = headersDistinct['transfer-encoding'];
+  return codings === undefined || codings.join().toLowerCase() === 'chunked' ? undefined : 501;
 }
 
 function createTable(routes: readonly Route[], logger: Logger): Application {

@@ -166,7 +166,7 @@ describe('paths are matched exactly as they are forwarded', () => {
     );
   });
 
-  it('CONNECT, upgrades, and length beside chunks reach nothing', async () => {
+  it('CONNECT, upgrades, two hosts, two lengths, length beside chunks and other codings reach nothing', async () => {
     const token = await bench.token();
     const authorization = `Host: x\r\nAuthorization: Bearer ${token}\r\n`;
     await rawCall(port(), `CONNECT /egress/api/v1/x HTTP/1.1\r\n${authorization}\r\n`, 500);
@@ -185,6 +185,13 @@ describe('paths are matched exactly as they are forwarded', () => {
       `POST /egress/api/v1/x HTTP/1.1\r\n${authorization}Content-Length: 4\r\nContent-Length: 5\r\n\r\nabcde`,
     );
     expect(lengths).toMatch(/^HTTP\/1\.1 400 /);
+    const hosts = await rawCall(port(), `GET /egress/api/v1/x HTTP/1.1\r\nHost: y\r\n${authorization}\r\n`);
+    expect(hosts).toMatch(/^HTTP\/1\.1 400 /);
+    const coded = await rawCall(
+      port(),
+      `POST /egress/api/v1/x HTTP/1.1\r\n${authorization}Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n`,
+    );
+    expect(coded).toMatch(/^HTTP\/1\.1 501 /);
     expect(bench.upstream.arrived).toEqual([]);
   });
 });

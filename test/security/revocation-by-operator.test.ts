@@ -340,6 +340,16 @@ describe('what was removed or changed', () => {
       await revoke({ by: 'resource', value });
       expect(await revokedValues(), value).toEqual(hit);
     }
+    // Kept as an alias, as whoever moves a server does.
+    const aliased = JSON.stringify({
+      resources: [
+        { name: 'moved', uri: now, aliases: [old], scopes: { 'p:read': 'Read' }, default_scopes: ['p:read'] },
+      ],
+    });
+    await company.cambist.apply(aliased);
+    await database.query('DELETE FROM revocation', [], { name: 'test-forget' });
+    await revoke({ by: 'resource', value: old });
+    expect(await revokedValues()).toEqual([now, old]);
     await remove('resource', 'moved');
     for (const value of ['moved', now, old]) {
       await database.query('DELETE FROM revocation', [], { name: 'test-forget' });
