@@ -221,7 +221,10 @@ describe('OpenTelemetry: what a receiver of OTLP over HTTP gets', () => {
     for (const phase of PHASES) {
       const span = named(`cambist.${phase}`);
       expect(span.parentSpanId, phase).toBe(root.spanId);
-      expect(span.startNanos >= root.startNanos && span.endNanos <= root.endNanos, phase).toBe(true);
+      expect(span.startNanos >= root.startNanos, phase).toBe(true);
+      // By the order of their ends, which is that of their arrival: the SDK counts each span from its own start, rounded
+      // to a millisecond, so that a step's end may read as up to one after the request's.
+      expect(spans.indexOf(span), phase).toBeLessThan(spans.indexOf(root));
     }
     expect(named('cambist.commit')).toMatchObject({ kind: 3, attributes: { 'db.system.name': 'postgresql' } });
     const fetched = named('GET');

@@ -16,7 +16,6 @@ export interface ReceivedSpan {
   readonly traceState: string | undefined;
   readonly status: { readonly code?: number; readonly message?: string };
   readonly startNanos: bigint;
-  readonly endNanos: bigint;
 }
 
 export interface OtlpCollector {
@@ -87,7 +86,6 @@ function spanOf(span: any): ReceivedSpan {
     traceState: span.traceState,
     status: span.status,
     startNanos: BigInt(span.startTimeUnixNano),
-    endNanos: BigInt(span.endTimeUnixNano),
   };
 }
 
