@@ -1,7 +1,7 @@
 /**
  * Nothing that a real Vault says comes out of the built program: whatever Vault answered or was shown (its audit device
- * tells it unhashed) is searched for in everything that comes out, through calls, fetches, and a Vault that is sealed, that
- * forbids, that forgot us, or that lacks what it is asked for.
+ * tells it unhashed) is searched for in everything that comes out, through calls, fetches, and a Vault that is slow, sealed,
+ * that forbids, that forgot us, or that lacks what it is asked for.
  */
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -24,6 +24,8 @@ import type { PostgresCluster } from '../support/postgres-cluster.ts';
 import { ALPHA, objectsOf, prepareVault, UPSTREAMS } from '../support/vault-company.ts';
 import { withVault } from '../support/vault.ts';
 import type { TestVault } from '../support/vault.ts';
+import { startWireTap } from '../support/wire-tap.ts';
+import type { WireTap } from '../support/wire-tap.ts';
 
 const PLUGIN = 'postgresql-database-plugin';
 
@@ -33,6 +35,8 @@ withPostgres('canaries in the built program', () => {
     const github = canaries.make('key github');
     const calendar = canaries.make('client secret calendar');
     let vault: TestVault;
+    /** Between Cambist and Vault. */
+    let wire: WireTap;
     let orders: PostgresCluster;
     let corp: JwksIssuer;
     let api: TestUpstream;
@@ -50,7 +54,8 @@ withPostgres('canaries in the built program', () => {
     beforeAll(async () => {
       vault = await start();
       if (!vault.hasPlugin(PLUGIN)) return;
-      [orders, corp] = await Promise.all([startPostgres(), startJwksIssuer()]);
+      [orders, corp, wire] = await Promise.all([startPostgres(), startJwksIssuer(), startWireTap()]);
+      wire.leadTo(Number(new URL(vault.address).port));
       api = await startEchoingUpstream((name) =>
         name === 'github' ? github : name === 'calendar' ? accessToken : passwordSentTo(api),
       );
@@ -71,7 +76,7 @@ withPostgres('canaries in the built program', () => {
     });
     afterAll(async () => {
       if (vault.hasPlugin(PLUGIN))
-        await Promise.all([stage.stop(), orders.stop(), corp.stop(), api.stop(), tokens.stop()]);
+        await Promise.all([stage.stop(), orders.stop(), corp.stop(), api.stop(), tokens.stop(), wire.stop()]);
       await vault.stop();
       rmSync(folder, { recursive: true, force: true });
     });
@@ -84,7 +89,7 @@ withPostgres('canaries in the built program', () => {
       const section = { login: { method: 'approle', role_id: login.roleId }, lease_token_role: 'cambist-lease' };
       writeFileSync(config, JSON.stringify({ vault: { ...section, timeout_ms: 1000 } }));
       stage = await startStage(canaries, {
-        VAULT_ADDR: vault.address,
+        VAULT_ADDR: wire.url,
         CAMBIST_VAULT_SECRET_ID: login.secretId.value,
         CAMBIST_CONFIG: config,
       });
@@ -123,6 +128,13 @@ withPostgres('canaries in the built program', () => {
       };
       // What is kept for a few seconds must be over each time.
       const forgotten = () => new Promise((resolve) => setTimeout(resolve, 5_500));
+      await forgotten();
+      const letGo = wire.holdAnswers();
+      await again('slow');
+      // What was asked for is answered now, when nobody waits for it any more.
+      letGo();
+      while ((await caller.call(received, 'github', 'fine')).status !== 200)
+        await new Promise((next) => setTimeout(next, 500));
       await forgotten();
       await vault.root('PUT', 'sys/seal');
       await again('sealed');
@@ -171,7 +183,12 @@ withPostgres('canaries in the built program', () => {
       for (const name of UPSTREAMS)
         expect(new Set(statuses[name]), name).toEqual(new Set([200, 302, 401, 403, 500, 502, 503, 504]));
       // What has no right to make a lease is told from a lease that Vault refuses: that is a fault of the whole Cambist.
-      expect(statuses).toMatchObject({ sealed: [503, 503, 503], lacking: [502, 502, 502], forbidden: [502, 503, 502] });
+      expect(statuses).toMatchObject({
+        slow: [503, 503, 503],
+        sealed: [503, 503, 503],
+        lacking: [502, 502, 502],
+        forbidden: [502, 503, 502],
+      });
       expect(said.length).toBeGreaterThan(10);
       expect(said.some((secret) => secret.startsWith('hvs.'))).toBe(true);
     });

@@ -1,6 +1,7 @@
 /** A TCP proxy in front of a server that is started later; it keeps every byte that went through, either way. */
 import { connect, createServer } from 'node:net';
 import type { AddressInfo, Socket } from 'node:net';
+import { Transform } from 'node:stream';
 
 export interface WireTap {
   readonly url: string;
@@ -8,6 +9,8 @@ export interface WireTap {
   leadTo(port: number): void;
   /** Ends the connections of now. */
   cut(): void;
+  /** What is asked still arrives; answers wait until the returned function is called. */
+  holdAnswers(): () => void;
   /** As latin1 text. */
   sent(): string;
   received(): string;
@@ -19,6 +22,7 @@ export async function startWireTap(): Promise<WireTap> {
   const received: Buffer[] = [];
   const sockets = new Set<Socket>();
   let target = 0;
+  let gate = Promise.resolve();
   const server = createServer((client) => {
     const behind = connect(target, '127.0.0.1');
     for (const socket of [client, behind]) {
@@ -31,7 +35,14 @@ export async function startWireTap(): Promise<WireTap> {
     }
     client.on('data', (piece) => sent.push(piece));
     behind.on('data', (piece) => received.push(piece));
-    client.pipe(behind).pipe(client);
+    const answers = new Transform({
+      transform: (piece, _, done) => {
+        void gate.then(() => {
+          done(null, piece);
+        });
+      },
+    });
+    client.pipe(behind).pipe(answers).pipe(client);
   });
   const cut = () => {
     for (const socket of sockets) socket.destroy();
@@ -44,6 +55,11 @@ export async function startWireTap(): Promise<WireTap> {
       target = port;
     },
     cut,
+    holdAnswers: () => {
+      let letGo = () => {};
+      gate = new Promise((resolve) => (letGo = resolve));
+      return letGo;
+    },
     sent: () => Buffer.concat(sent).toString('latin1'),
     received: () => Buffer.concat(received).toString('latin1'),
     stop: () => {
