@@ -120,6 +120,11 @@ async function plantInDatabase(): Promise<void> {
       ['key'],
       Buffer.from(text),
     ]);
+  for (const [index, text] of spellings('database: object.spec').entries())
+    await database.query('UPDATE object SET spec = spec || jsonb_build_object($1::text, $2::text)', [
+      `planted-${index}`,
+      text,
+    ]);
   await sinks.takeDatabase(database, database.schema);
 }
 
