@@ -5,6 +5,7 @@
 import type { IncomingMessage } from 'node:http';
 import { Transform } from 'node:stream';
 import type { Readable } from 'node:stream';
+import { inviteBody } from './body-invitation.ts';
 
 /** Longest body that can be sent again. */
 const REPEATED_MAX_BYTES = 65_536;
@@ -68,6 +69,7 @@ export function createCallBody(request: IncomingMessage, events: BodyEvents): Ca
       request.once('close', () => {
         if (!request.complete) body.destroy(new Error('the caller hung up'));
       });
+      inviteBody(request);
       // Not `pipeline`, which would end the connection on which the answer still has to go out.
       return request.pipe(body);
     },

@@ -6,6 +6,7 @@ import type { IncomingMessage } from 'node:http';
 import type { Form } from '../core/form.ts';
 import { refuse } from '../core/refusal.ts';
 import type { Refusal } from '../core/refusal.ts';
+import { inviteBody } from './body-invitation.ts';
 
 export const FORM_MAX_BYTES = 32 * 1024;
 const MAX_PARAMETERS = 64;
@@ -36,6 +37,7 @@ function isFormContentType(header: string | undefined): boolean {
 async function readBounded(request: IncomingMessage): Promise<Buffer | undefined> {
   const chunks: Buffer[] = [];
   let bytes = 0;
+  inviteBody(request);
   for await (const chunk of request as AsyncIterable<Buffer>) {
     bytes += chunk.length;
     if (bytes > FORM_MAX_BYTES) return undefined;

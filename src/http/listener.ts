@@ -11,6 +11,7 @@ import type { AddressInfo } from 'node:net';
 import express from 'express';
 import type { NextFunction, Request, RequestHandler, Response } from 'express';
 import type { Logger } from '../core/log.ts';
+import { letCallersWait } from './body-invitation.ts';
 import { answerPreflight, isPreflight } from './cors.ts';
 import { followCertificate } from './tls.ts';
 import type { CertificateFiles, CertificateFollower } from './tls.ts';
@@ -146,6 +147,7 @@ export async function openListener(application: Application, options: ListenerOp
       ? createServer(bounds, application)
       : createTlsServer({ ...bounds, ...certificate.options() }, application);
   server.maxConnections = MAX_CONNECTIONS;
+  letCallersWait(server);
   const address = await bind(server, host, port);
   if (options.unhurried !== undefined) exempt(server, options.unhurried);
   // What the system refuses later (no file descriptor left for a connection) must not end the process.

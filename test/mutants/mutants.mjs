@@ -2199,6 +2199,14 @@ export const mutants = [
     title: 'revoked: the token',
   },
   {
+    id: 'body-invited-before-it-is-judged',
+    file: 'src/http/body-invitation.ts',
+    find: 'response.shouldKeepAlive = false;',
+    replace: 'inviteBody(request);',
+    tests: EGRESS,
+    title: 'asks before',
+  },
+  {
     id: 'egress-opened-before-forwarded',
     file: 'src/egress/road.ts',
     find: 'await parts.commit({ marks: [], record });',

@@ -196,6 +196,50 @@ describe('paths are matched exactly as they are forwarded', () => {
   });
 });
 
+describe('a caller that asks before it sends its body (RFC 9110 §10.1.1)', () => {
+  /** Status lines and headers of what came back, in order. */
+  async function asking(head: string, body = ''): Promise<string[]> {
+    const port = Number(new URL(bench.cambist.url).port);
+    const lines = `${head}\r\nHost: x\r\nExpect: 100-continue\r\n\r\n${body}`;
+    return (await rawCall(port, lines, 1_500)).split('\r\n');
+  }
+  const statuses = (lines: readonly string[]) => lines.filter((line) => line.startsWith('HTTP/1.1 '));
+  const form = 'POST /oauth2/token HTTP/1.1\r\nContent-Length: 4\r\nContent-Type: ';
+
+  it('is told to when it is known that somebody reads it', async () => {
+    const call = `POST /egress/api/v1/x HTTP/1.1\r\nContent-Length: 3\r\nAuthorization: Bearer ${await bench.token()}`;
+    const answer = await asking(call, 'abc');
+    expect(statuses(answer)).toEqual(['HTTP/1.1 100 Continue', 'HTTP/1.1 200 OK']);
+    expect(answer).toContain('Connection: keep-alive');
+    expect(bench.upstream.arrived.map(({ body }) => body.toString())).toEqual(['abc']);
+    const unread = await asking(call);
+    expect(statuses(unread)).toEqual(['HTTP/1.1 100 Continue']);
+    expect(statuses(await asking(`${form}application/x-www-form-urlencoded`, 'a=bc'))).toEqual([
+      'HTTP/1.1 100 Continue',
+      'HTTP/1.1 401 Unauthorized',
+    ]);
+  });
+
+  it('is answered at once where its body changes nothing, and its connection ends: what comes next may be either', async () => {
+    const refused = await asking(
+      'POST /egress/api/v1/x HTTP/1.1\r\nContent-Length: 3\r\nAuthorization: Bearer no',
+      'GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n',
+    );
+    expect(statuses(refused)).toEqual(['HTTP/1.1 401 Unauthorized']);
+    expect(refused).toContain('Connection: close');
+    for (const [head, status] of [
+      [`${form}application/json`, '400 Bad Request'],
+      ['POST /oauth2/jwks HTTP/1.1\r\nContent-Length: 4', '405 Method Not Allowed'],
+      ['POST /nothing HTTP/1.1\r\nContent-Length: 4', '404 Not Found'],
+    ] as const) {
+      const answer = await asking(head);
+      expect(statuses(answer)).toEqual([`HTTP/1.1 ${status}`]);
+      expect(answer).toContain('Connection: close');
+    }
+    expect(bench.upstream.arrived).toEqual([]);
+  });
+});
+
 describe('headers', () => {
   it('of one connection, of cookies, of proxies, of ours and of the caller do not reach the upstream', async () => {
     const token = await bench.token();
