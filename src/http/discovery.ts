@@ -8,6 +8,8 @@ import { SIGNATURE_ALGORITHMS } from '../core/protocol.ts';
 
 /** Seconds for which keys and metadata may be cached. */
 export const JWKS_MAX_AGE_SECONDS = 300;
+/** RFC 7517 §8.5.2. */
+export const JWKS_TYPE = 'application/jwk-set+json';
 
 /** Authorization server metadata (RFC 8414 §2). */
 export function metadata(issuer: string, grantTypes: readonly string[]): Readonly<Record<string, unknown>> {

@@ -5,10 +5,10 @@
 import type { Request, Response } from 'express';
 import { PATHS } from '../core/protocol.ts';
 import type { Readiness } from '../status/readiness.ts';
-import { READABLE_BY_SCRIPTS } from './cors.ts';
-import { JWKS_MAX_AGE_SECONDS, metadata, metadataPaths, NO_SIGN_IN_PAGE } from './discovery.ts';
+import { JWKS_MAX_AGE_SECONDS, JWKS_TYPE, metadata, metadataPaths, NO_SIGN_IN_PAGE } from './discovery.ts';
 import { healthRoutes } from './health.ts';
 import type { Route, Subtree } from './listener.ts';
+import { sendDocument } from './public-document.ts';
 import { statusRoutes } from './status-endpoints.ts';
 import type { StatusEndpointParts } from './status-endpoints.ts';
 import { createEgressEndpoint } from './egress.ts';
@@ -29,38 +29,36 @@ export interface ServerParts extends TokenEndpointParts, StatusEndpointParts {
 export function routes(parts: ServerParts): readonly Route[] {
   const document = JSON.stringify(metadata(parts.issuer, parts.grantTypes));
   const base = new URL(parts.issuer).pathname.replace(/\/$/, '');
-  const cached = `public, max-age=${String(JWKS_MAX_AGE_SECONDS)}`;
-  const readable = (response: Response, type: string) =>
-    response.set({
-      'Content-Type': type,
-      'Cache-Control': cached,
-      'X-Content-Type-Options': 'nosniff',
-      ...READABLE_BY_SCRIPTS,
-    });
+  const send = (request: Request, response: Response, type: string, body: string) => {
+    sendDocument(request, response, { type, body, maxAgeSeconds: JWKS_MAX_AGE_SECONDS });
+  };
   const token = createTokenEndpoint(parts);
   return [
     { method: 'post', path: base + PATHS.token, handler: token },
-    ...statusRoutes(parts, base, JWKS_MAX_AGE_SECONDS),
+    ...statusRoutes(parts, base),
     {
       method: 'get',
       path: base + PATHS.jwks,
       cors: true,
-      handler: async (_, response) => {
-        const keys = JSON.stringify(await parts.jwks());
-        readable(response, 'application/jwk-set+json').end(keys);
+      handler: async (request, response) => {
+        send(request, response, JWKS_TYPE, JSON.stringify(await parts.jwks()));
       },
     },
     ...metadataPaths(parts.issuer).map((path) => ({
       method: 'get' as const,
       path,
       cors: true as const,
-      handler: (_: Request, response: Response) => void readable(response, 'application/json').end(document),
+      handler: (request: Request, response: Response) => {
+        send(request, response, 'application/json', document);
+      },
     })),
     {
       method: 'get',
       path: base + PATHS.openapi,
       cors: true,
-      handler: (_, response) => void readable(response, 'application/yaml').end(parts.openapi),
+      handler: (request, response) => {
+        send(request, response, 'application/yaml', parts.openapi);
+      },
     },
     {
       method: 'get',

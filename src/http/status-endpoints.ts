@@ -5,14 +5,14 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Request, Response } from 'express';
 import type { Arrival } from '../core/arrival.ts';
-import type { Logger } from '../core/log.ts';
 import { PATHS } from '../core/protocol.ts';
 import type { PublishedDocument } from '../status/revocation-document.ts';
 import type { StatusAnswer } from '../status/status-road.ts';
-import { READABLE_BY_SCRIPTS } from './cors.ts';
+import { JWKS_MAX_AGE_SECONDS, JWKS_TYPE } from './discovery.ts';
 import { createFormEndpoint } from './form-endpoint.ts';
 import type { FormEndpointParts } from './form-endpoint.ts';
 import type { Route } from './listener.ts';
+import { sendDocument } from './public-document.ts';
 import { sendFailure, sendStatus } from './wire.ts';
 
 /** Seconds for which the revocation document may be cached: less than a reader takes between two looks. */
@@ -26,7 +26,7 @@ export interface StatusEndpointParts extends FormEndpointParts {
 }
 
 /** The routes, below the issuer's own path. */
-export function statusRoutes(parts: StatusEndpointParts, base: string, keysMaxAgeSeconds: number): readonly Route[] {
+export function statusRoutes(parts: StatusEndpointParts, base: string): readonly Route[] {
   const introspect = createFormEndpoint<StatusAnswer>(parts, {
     endpoint: 'introspection',
     travel: (arrival) => parts.introspect(arrival),
@@ -46,47 +46,35 @@ export function statusRoutes(parts: StatusEndpointParts, base: string, keysMaxAg
       method: 'get',
       path: base + PATHS.revocations,
       cors: true,
-      handler: (request: Request, response: Response) => void sendDocument(parts, request, response, parts.logger),
+      handler: (request: Request, response: Response) => void sendRevocations(parts, request, response),
     },
     {
       method: 'get',
       path: base + PATHS.revocationKeys,
       cors: true,
-      handler: async (_, response) => {
-        const keys = JSON.stringify(await parts.revocationKeys());
-        response
-          .set({
-            'Content-Type': 'application/jwk-set+json',
-            'Cache-Control': `public, max-age=${String(keysMaxAgeSeconds)}`,
-            'X-Content-Type-Options': 'nosniff',
-            ...READABLE_BY_SCRIPTS,
-          })
-          .end(keys);
+      handler: async (request, response) => {
+        const body = JSON.stringify(await parts.revocationKeys());
+        sendDocument(request, response, { type: JWKS_TYPE, body, maxAgeSeconds: JWKS_MAX_AGE_SECONDS });
       },
     },
   ];
 }
 
-async function sendDocument(
-  parts: Pick<StatusEndpointParts, 'revocations'>,
+async function sendRevocations(
+  parts: Pick<StatusEndpointParts, 'revocations' | 'logger'>,
   request: IncomingMessage,
   response: ServerResponse,
-  logger: Logger,
 ): Promise<void> {
   try {
     const { jwt, etag } = await parts.revocations();
-    // RFC 9110 §13.1.2; readers send back the one tag that they got.
-    const known = request.headers['if-none-match'] === etag;
-    response.writeHead(known ? 304 : 200, {
-      ...(known ? {} : { 'Content-Type': 'application/jwt' }),
-      'Cache-Control': `public, max-age=${String(DOCUMENT_MAX_AGE_SECONDS)}`,
-      ETag: etag,
-      'X-Content-Type-Options': 'nosniff',
-      ...READABLE_BY_SCRIPTS,
+    sendDocument(request, response, {
+      type: 'application/jwt',
+      body: jwt,
+      etag,
+      maxAgeSeconds: DOCUMENT_MAX_AGE_SECONDS,
     });
-    response.end(known ? undefined : jwt);
   } catch (error) {
-    logger.warn({ err: error }, 'the revocation document could not be made');
+    parts.logger.warn({ err: error }, 'the revocation document could not be made');
     sendFailure(response, error);
   }
 }

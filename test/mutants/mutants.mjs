@@ -600,9 +600,9 @@ export const mutants = [
   {
     id: 'R20-host-header',
     file: 'src/http/server.ts',
-    find: "handler: (_: Request, response: Response) => void readable(response, 'application/json').end(document),",
+    find: "send(request, response, 'application/json', document);",
     replace:
-      "handler: (request: Request, response: Response) => void readable(response, 'application/json').end(JSON.stringify(metadata(`http://${request.headers['x-forwarded-host'] ?? request.headers.host ?? ''}`, parts.grantTypes))),",
+      "send(request, response, 'application/json', JSON.stringify(metadata(`http://${request.headers['x-forwarded-host'] ?? request.headers.host ?? ''}`, parts.grantTypes)));",
     tests: PARSING,
     title: 'R20 ',
   },

@@ -254,6 +254,12 @@ describe('an answer is one that the document describes', () => {
     ['POST to the revocation document', '/oauth2/revocations', 405, () => ({ method: 'POST' })],
     ['the keys of the revocation document', '/oauth2/revocations/jwks', 200, () => ({ method: 'GET' })],
     ['the key set', '/oauth2/jwks', 200, () => ({ method: 'GET' })],
+    [
+      'the key set that is known already',
+      '/oauth2/jwks',
+      304,
+      () => ({ method: 'GET', headers: { 'if-none-match': '*' } }),
+    ],
     ['the metadata', '/.well-known/oauth-authorization-server', 200, () => ({ method: 'GET' })],
     ['the metadata under OpenID’s name', '/.well-known/openid-configuration', 200, () => ({ method: 'GET' })],
     ['the authorization endpoint', '/oauth2/authorize', 501, () => ({ method: 'GET' })],
