@@ -125,12 +125,14 @@ const parts: CliParts = {
   },
 };
 
-/** Whoever read our output has had enough (`| head`): that is no fault. */
+/** Whoever read our output has had enough (`| head`): that is no fault. A disk that is full is one, and not ours. */
 function endWithReader(): void {
   for (const stream of [process.stdout, process.stderr])
-    stream.on('error', (error: NodeJS.ErrnoException) => {
-      if (error.code !== 'EPIPE') throw error;
-      process.exit();
+    stream.on('error', ({ code = '' }: NodeJS.ErrnoException) => {
+      if (code === 'EPIPE') process.exit();
+      if (stream === process.stdout)
+        process.stderr.write(`cambist: the output could not be written (${code}), so that some of it is missing\n`);
+      process.exit(EXIT.failed);
     });
 }
 

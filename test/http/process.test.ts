@@ -1,7 +1,7 @@
 /**
  * Cambist as a process of its own on the embedded database: what must hold across its end, however it ends.
  */
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -92,6 +92,24 @@ describe('a log that cannot be written', () => {
     },
     TIMEOUT_MS,
   );
+});
+
+describe('output of a command', () => {
+  const run = (shell: string) => {
+    const env = { ...cleanEnvironment(), NODE: process.execPath, MAIN: 'dist/src/main.js' };
+    const { status, stdout, stderr } = spawnSync('/bin/bash', ['-c', `set -o pipefail; ${shell}`], { env });
+    return { status, stdout: stdout.toString(), stderr: stderr.toString() };
+  };
+
+  it('that nobody reads to its end is no fault', () => {
+    const cut = run('"$NODE" "$MAIN" schema objects | head -1');
+    expect(cut).toEqual({ status: 0, stdout: '{\n', stderr: '' });
+  });
+
+  it('that cannot be written is a failure in one line', () => {
+    const stderr = 'cambist: the output could not be written (ENOSPC), so that some of it is missing\n';
+    expect(run('"$NODE" "$MAIN" schema objects > /dev/full')).toEqual({ status: 1, stdout: '', stderr });
+  });
 });
 
 describe('SIGHUP', () => {
