@@ -37,11 +37,16 @@ const NOT_ANSWERED: ReadonlySet<string> = new Set([
 /** The egress is not for scripts of web sites, whatever the upstream says. */
 const NOT_ANSWERED_PREFIXES = ['proxy-', 'cambist-', 'access-control-'];
 
-/** What must not be in a request at all: an upgrade of the connection, or another method than the one that it has. */
+/**
+ * What must not be in a request at all: another method than the one that it has, or the wish for another protocol. HTTP/2
+ * over plain connections may be ignored (RFC 9110 §7.8), and Java's client wishes for it every time; a WebSocket may not:
+ * whoever wants one can do nothing with an answer in HTTP.
+ */
 export function refuseHeaders(raw: RawHeaders): Refusal | undefined {
-  for (const [name] of pairs(raw)) {
+  for (const [name, value] of pairs(raw)) {
     const known = normalize(name);
-    if (METHOD_OVERRIDES.has(known) || known === 'upgrade') return refuse('egress_path_refused', { header: known });
+    const upgrade = known === 'upgrade' && value.trim().toLowerCase() !== 'h2c';
+    if (METHOD_OVERRIDES.has(known) || upgrade) return refuse('egress_path_refused', { header: known });
   }
   return undefined;
 }

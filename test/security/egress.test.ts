@@ -166,6 +166,18 @@ describe('paths are matched exactly as they are forwarded', () => {
     );
   });
 
+  it('the wish of Java’s HTTP client for HTTP/2 is passed over, and not passed on', async () => {
+    const wish = {
+      connection: 'Upgrade, HTTP2-Settings',
+      upgrade: 'h2c',
+      'http2-settings': 'AAEAAEAAAAIAAAABAAMAAABkAAQBAAAA',
+    };
+    const answer = await bench.call('/egress/api/v1/x', { headers: wish });
+    expect(answer.status).toBe(200);
+    const { headers } = bench.upstream.arrived[0]!;
+    expect(headers['upgrade'] ?? headers['http2-settings']).toBeUndefined();
+  });
+
   it('CONNECT, upgrades, two hosts, two lengths, length beside chunks and other codings reach nothing', async () => {
     const token = await bench.token();
     const authorization = `Host: x\r\nAuthorization: Bearer ${token}\r\n`;
