@@ -60,6 +60,7 @@ export async function restoreBackup(owner: Database, options: RestoreOptions): P
     await refuseNodes(q);
     const before = await emptied(q, verified.header, options.replace);
     await fill(q, verified, options);
+    await keepLeases(q, before);
     return finish(q, verified, before, options);
   });
 }
@@ -107,6 +108,8 @@ interface Before {
   readonly version: number;
   readonly revocations: number;
   readonly keys: number;
+  /** Rows of leases, as JSON: they are alive at Vault, whatever becomes of this database. */
+  readonly leases: string;
 }
 
 /** Makes every table empty, or refuses where one is not and nothing was said about replacing; what must only grow. */
@@ -122,10 +125,18 @@ async function emptied(q: Queryable, { tables }: BackupHeader, replace: boolean)
       );
   }
   const [before] = await q.query<Before>(
-    `SELECT coalesce((SELECT epoch FROM instance), 0) AS epoch, version, revocations, keys FROM state`,
+    `SELECT coalesce((SELECT epoch FROM instance), 0) AS epoch, version, revocations, keys,
+       (SELECT coalesce(json_agg(lease), '[]')::text FROM lease) AS leases FROM state`,
   );
   await q.query(`TRUNCATE ${tables.map(({ name }) => `"${name}"`).join(', ')}`);
-  return before ?? { epoch: 0, version: 0, revocations: 0, keys: 0 };
+  return before ?? { epoch: 0, version: 0, revocations: 0, keys: 0, leases: '[]' };
+}
+
+/** Puts back the leases that were known before, which know more than those of the backup: else nobody would end them. */
+async function keepLeases(q: Queryable, { leases }: Before): Promise<void> {
+  const known = 'json_populate_recordset(NULL::lease, $1::json)';
+  await q.query(`DELETE FROM lease WHERE id IN (SELECT id FROM ${known})`, [leases]);
+  await q.query(`INSERT INTO lease SELECT * FROM ${known}`, [leases]);
 }
 
 /** Reads the file again, row by row into the tables. */

@@ -2303,6 +2303,14 @@ export const mutants = [
     title: 'is not read any more',
   },
   {
+    id: 'leases-forgotten-in-a-restore',
+    file: 'src/store/restore.ts',
+    find: 'await keepLeases(q, before);',
+    replace: '',
+    tests: 'test/store/backup.test.ts',
+    title: 'a lease that the database knew',
+  },
+  {
     id: 'revoked-by-names-of-now-alone',
     file: 'src/store/objects.ts',
     find: 'SELECT DISTINCT spec FROM object_change WHERE',

@@ -37,11 +37,13 @@ async function tryAll(list, parallel) {
   const results = [];
   const work = async () => {
     for (let mutant = queue.shift(); mutant !== undefined; mutant = queue.shift()) {
+      const began = Date.now();
       const result = await tryMutant(mutant);
       results.push(result);
+      const seconds = Math.round((Date.now() - began) / 1000);
       console.log(
         result.fault === undefined
-          ? `caught    ${mutant.id}  by "${result.by}"`
+          ? `caught    ${mutant.id}  in ${seconds} s by "${result.by}"`
           : `SURVIVED  ${mutant.id}  ${result.fault}`,
       );
     }
@@ -61,6 +63,7 @@ async function tryMutant(mutant) {
       'run',
       '--config',
       'test/config/vitest.config.ts',
+      '--bail=1',
       '--reporter=json',
       `--outputFile=${report}`,
       mutant.tests,

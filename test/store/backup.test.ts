@@ -11,6 +11,7 @@ import { createClientSecrets } from '../../src/store/client-secrets.ts';
 import type { Database } from '../../src/store/database.ts';
 import { createEnvelope } from '../../src/store/envelope.ts';
 import { openInstance } from '../../src/store/instance.ts';
+import { createLeaseRows } from '../../src/store/leases.ts';
 import { createObjectStore } from '../../src/store/objects.ts';
 import { restoreBackup } from '../../src/store/restore.ts';
 import { createEmbeddedSecrets } from '../../src/store/secrets.ts';
@@ -221,6 +222,42 @@ withDatabases('backup and restore', (databases) => {
     // From the same file once more: the epoch of the first restore is not used again.
     expect((await restore(true)).epoch).toBe(3);
     expect((await state()).version).toBeGreaterThan(stateOfFirst.version);
+  });
+
+  test('a lease that the database knew is known after a restore in its place, as it was last: it is alive at Vault', async () => {
+    const target = await used();
+    const rows = createLeaseRows(target.db);
+    const [both, since] = ['00000000-0000-7000-8000-000000000001', '00000000-0000-7000-8000-000000000002'] as const;
+    const intend = (id: string) =>
+      rows.intend({
+        id,
+        upstream: 'ledger',
+        clientId: 'agent',
+        facts: [{ kind: 'all', value: '' }],
+        tokenIssuedAtSeconds: Math.floor(Date.now() / 1000),
+        subjectName: undefined,
+        lifetimeSeconds: 300,
+      });
+    await intend(both);
+    await takeBackup(target.db, envelope, file);
+    await intend(since);
+    for (const id of [both, since]) {
+      await rows.noteAccessor(id, `accessor of ${id}`);
+      await rows.hold(id, 300);
+    }
+    await leave(target);
+    await target.asRole(undefined, async (owner) => {
+      await restoreBackup(owner, { ...options(file), replace: true });
+      if (databases.engine === 'postgresql') await owner.close();
+    });
+    await reading(target, async (node) => {
+      const restored = createLeaseRows(node);
+      // No token that such a lease was made for is valid after a restore.
+      expect(await restored.markDue()).toBe(2);
+      expect([...(await restored.claimEnding(10))].sort((a, b) => (a.id < b.id ? -1 : 1))).toEqual(
+        [both, since].map((id) => ({ id, accessor: `accessor of ${id}` })),
+      );
+    });
   });
 
   test('every signing key of a backup is tainted, in whatever state it was: whoever has the file may have it', async () => {
