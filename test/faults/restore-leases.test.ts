@@ -1,0 +1,74 @@
+/**
+ * Back to a backup, with a real Vault: what Vault made after the backup is alive, and the backup knows nothing of it. A
+ * restore in the place of the database that knows it must not leave it behind.
+ */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { expect, onTestFinished, test } from 'vitest';
+import { systemClock } from '../../src/core/clock.ts';
+import { createLogger } from '../../src/core/log.ts';
+import { createBareRecords } from '../../src/exchange/bare-records.ts';
+import { takeBackup } from '../../src/store/backup.ts';
+import { createEnvelope } from '../../src/store/envelope.ts';
+import { openDatabase, openOwner } from '../../src/store/open.ts';
+import { restoreBackup } from '../../src/store/restore.ts';
+import { tokenOf } from '../http/asking.ts';
+import { startCambist, TEST_KEY } from '../support/cambist.ts';
+import { withPostgres } from '../support/databases.ts';
+import { createCaller, startVaultCompany } from '../support/vault-company.ts';
+import { withVault } from '../support/vault.ts';
+
+const logger = createLogger('silent');
+
+withPostgres('a restore in the place of a database', () => {
+  withVault('that knows leases of a real Vault', (start) => {
+    test('ends those from before and from after the backup, once a node is there', async ({ skip }) => {
+      const vault = await start();
+      if (!vault.hasPlugin('postgresql-database-plugin')) {
+        await vault.stop();
+        skip('the Vault of the environment may have no plugin for PostgreSQL');
+      }
+      const company = await startVaultCompany(vault);
+      const folder = mkdtempSync(join(tmpdir(), 'cambist-restore-leases-'));
+      onTestFinished(async () => {
+        await company.stop();
+        rmSync(folder, { recursive: true, force: true });
+      });
+      const { cambist, corp, cluster, settings } = company;
+      const source = { engine: 'postgresql', url: cluster.url } as const;
+      const file = join(folder, 'backup');
+      const envelope = createEnvelope(TEST_KEY);
+      const caller = createCaller(cambist, corp);
+      const received = tokenOf(await caller.received());
+
+      expect((await caller.fetch(received, 'orders')).status).toBe(200);
+      await takeBackup(company.database, envelope, file);
+      expect((await caller.fetch(received, 'orders')).status).toBe(200);
+      await cambist.stop();
+      await company.database.close();
+      // A node that goes ends nothing: both tokens are alive.
+      expect(await company.roles()).toHaveLength(2);
+
+      const owner = await openOwner({ source, logger });
+      await restoreBackup(owner, {
+        file,
+        envelope,
+        replace: true,
+        author: 'local:test',
+        recordOf: (change) => createBareRecords('restorer', systemClock).changed(change, () => []),
+      });
+      await owner.close();
+      const database = await openDatabase({ source, migrate: false, logger });
+      const restored = await startCambist({ objects: '', database, joins: cambist, settings: { vault: settings } });
+      restored.service.leaseSweeper.start();
+      try {
+        await expect.poll(() => company.roles(), { timeout: 30_000, interval: 200 }).toEqual([]);
+        await expect.poll(() => database.query('SELECT FROM lease')).toEqual([]);
+      } finally {
+        await restored.stop();
+        await database.close();
+      }
+    }, 120_000);
+  });
+});
