@@ -2,8 +2,9 @@
  * Puts a backup into a database: the whole file is verified first, then everything is done in one transaction. What was
  * valid between the backup and now must not come back to life: the epoch is raised, and every token, assertion and mark
  * from before this moment is revoked (`revocation` of kind `all`), because the marks that would have refused them and
- * the revocations that would have hit them may be missing. Refuses a database that is in use, that is not empty (unless
- * it is to be replaced), and one of another version. Runs as the owner of the schema.
+ * the revocations that would have hit them may be missing. What is alive elsewhere, leases of Vault, stays known. Refuses a
+ * database that is in use, that is not empty (unless it is to be replaced), and one of another version. Runs as the owner
+ * of the schema.
  */
 import type { RecordRow } from '../audit/record.ts';
 import { CLOCK_MARGIN_SECONDS } from '../core/clock.ts';
@@ -103,16 +104,17 @@ async function refuseNodes(q: Queryable): Promise<void> {
   );
 }
 
+/** Of a database that is replaced: what must only grow, and what lives on outside of it. */
 interface Before {
   readonly epoch: number;
   readonly version: number;
   readonly revocations: number;
   readonly keys: number;
-  /** Rows of leases, as JSON: they are alive at Vault, whatever becomes of this database. */
+  /** Rows of leases, as JSON. */
   readonly leases: string;
 }
 
-/** Makes every table empty, or refuses where one is not and nothing was said about replacing; what must only grow. */
+/** Makes every table empty, or refuses where one is not and nothing was said about replacing; what must not be lost. */
 async function emptied(q: Queryable, { tables }: BackupHeader, replace: boolean): Promise<Before> {
   for (const { name } of tables) {
     const known = await q.query(`SELECT to_regclass($1) AS found WHERE to_regclass($1) IS NOT NULL`, [name]);

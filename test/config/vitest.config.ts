@@ -23,7 +23,10 @@ function mutantPlugin(id: string): Plugin {
   };
 }
 
-/** Hundreds of mutants run one after the other, a few tests each, with the same modules but for one. */
+/**
+ * Hundreds of mutants run one after the other, with the same modules but for one, and none for long enough that it would
+ * pay to optimize WebAssembly.
+ */
 const quickStart = { experimental: { fsModuleCache: true }, execArgv: ['--liftoff-only'] };
 
 const mutantId = process.env['CAMBIST_MUTANT'];

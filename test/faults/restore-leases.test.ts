@@ -6,18 +6,16 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
-import { systemClock } from '../../src/core/clock.ts';
 import { createLogger } from '../../src/core/log.ts';
-import { createBareRecords } from '../../src/exchange/bare-records.ts';
 import { takeBackup } from '../../src/store/backup.ts';
 import { createEnvelope } from '../../src/store/envelope.ts';
-import { openDatabase, openOwner } from '../../src/store/open.ts';
-import { restoreBackup } from '../../src/store/restore.ts';
+import { openDatabase } from '../../src/store/open.ts';
 import { tokenOf } from '../http/asking.ts';
 import { startCambist, TEST_KEY } from '../support/cambist.ts';
 import { withPostgres } from '../support/databases.ts';
 import { createCaller, startVaultCompany } from '../support/vault-company.ts';
 import { withVault } from '../support/vault.ts';
+import { restoreInPlace } from './restoring.ts';
 
 const logger = createLogger('silent');
 
@@ -38,27 +36,18 @@ withPostgres('a restore in the place of a database', () => {
       const { cambist, corp, cluster, settings } = company;
       const source = { engine: 'postgresql', url: cluster.url } as const;
       const file = join(folder, 'backup');
-      const envelope = createEnvelope(TEST_KEY);
       const caller = createCaller(cambist, corp);
       const received = tokenOf(await caller.received());
 
       expect((await caller.fetch(received, 'orders')).status).toBe(200);
-      await takeBackup(company.database, envelope, file);
+      await takeBackup(company.database, createEnvelope(TEST_KEY), file);
       expect((await caller.fetch(received, 'orders')).status).toBe(200);
       await cambist.stop();
       await company.database.close();
       // A node that goes ends nothing: both tokens are alive.
       expect(await company.roles()).toHaveLength(2);
 
-      const owner = await openOwner({ source, logger });
-      await restoreBackup(owner, {
-        file,
-        envelope,
-        replace: true,
-        author: 'local:test',
-        recordOf: (change) => createBareRecords('restorer', systemClock).changed(change, () => []),
-      });
-      await owner.close();
+      await restoreInPlace(cluster.url, file);
       const database = await openDatabase({ source, migrate: false, logger });
       const restored = await startCambist({ objects: '', database, joins: cambist, settings: { vault: settings } });
       restored.service.leaseSweeper.start();

@@ -20,12 +20,10 @@ import type { CryptoKey, JSONWebKeySet } from 'jose';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { systemClock } from '../../src/core/clock.ts';
 import { createLogger } from '../../src/core/log.ts';
-import { createBareRecords } from '../../src/exchange/bare-records.ts';
 import { takeBackup } from '../../src/store/backup.ts';
 import type { Database } from '../../src/store/database.ts';
 import { createEnvelope } from '../../src/store/envelope.ts';
-import { openDatabase, openOwner } from '../../src/store/open.ts';
-import { restoreBackup } from '../../src/store/restore.ts';
+import { openDatabase } from '../../src/store/open.ts';
 import type { RestoreSummary } from '../../src/store/restore.ts';
 import { freePort, spawnCambist, startCambist, TEST_KEY } from '../support/cambist.ts';
 import type { TestCambist } from '../support/cambist.ts';
@@ -34,6 +32,7 @@ import type { PostgresCluster } from '../support/databases.ts';
 import { postForm } from '../support/token-client.ts';
 import type { TokenAnswer } from '../support/token-client.ts';
 import { startWireTap } from '../support/wire-tap.ts';
+import { restoreInPlace } from './restoring.ts';
 
 const CORP = 'https://corp.test';
 const NOTES = 'https://notes.test/mcp';
@@ -139,15 +138,7 @@ withPostgres('a restore', () => {
 
     await cambist.stop();
     await database.close();
-    const owner = await openOwner({ source: { engine: 'postgresql', url: cluster.url }, logger: silent });
-    summary = await restoreBackup(owner, {
-      file,
-      envelope,
-      replace: true,
-      author: 'local:test',
-      recordOf: (change) => createBareRecords('restorer', systemClock).changed(change, () => []),
-    });
-    await owner.close();
+    summary = await restoreInPlace(cluster.url, file);
 
     database = await open();
     const clock = { nowMs: () => Date.now() + LATER_MS };
@@ -258,15 +249,7 @@ withPostgres('a restore behind the back of a node', () => {
 
       tap.leadTo(await freePort());
       tap.cut();
-      const owner = await openOwner({ source, logger: silent });
-      await restoreBackup(owner, {
-        file: join(folder, 'backup'),
-        envelope,
-        replace: true,
-        author: 'local:test',
-        recordOf: (change) => createBareRecords('restorer', systemClock).changed(change, () => []),
-      });
-      await owner.close();
+      await restoreInPlace(cluster.url, join(folder, 'backup'));
       const statuses = [await askBoth()];
       tap.leadTo(Number(new URL(cluster.url).port));
       const life = { over: false };
