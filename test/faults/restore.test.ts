@@ -18,7 +18,6 @@ import {
 } from 'jose';
 import type { CryptoKey, JSONWebKeySet } from 'jose';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { systemClock } from '../../src/core/clock.ts';
 import { createLogger } from '../../src/core/log.ts';
 import { takeBackup } from '../../src/store/backup.ts';
 import type { Database } from '../../src/store/database.ts';
