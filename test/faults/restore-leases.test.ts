@@ -14,20 +14,15 @@ import { tokenOf } from '../http/asking.ts';
 import { startCambist, TEST_KEY } from '../support/cambist.ts';
 import { withPostgres } from '../support/databases.ts';
 import { createCaller, startVaultCompany } from '../support/vault-company.ts';
-import { withVault } from '../support/vault.ts';
+import { withVaultPlugin } from '../support/vault.ts';
 import { restoreInPlace } from './restoring.ts';
 
 const logger = createLogger('silent');
 
 withPostgres('a restore in the place of a database', () => {
-  withVault('that knows leases of a real Vault', (start) => {
-    test('ends those from before and from after the backup, once a node is there', async ({ skip }) => {
-      const vault = await start();
-      if (!vault.hasPlugin('postgresql-database-plugin')) {
-        await vault.stop();
-        skip('the Vault of the environment may have no plugin for PostgreSQL');
-      }
-      const company = await startVaultCompany(vault);
+  withVaultPlugin('postgresql-database-plugin', 'that knows leases of a real Vault', (start) => {
+    test('ends those from before and from after the backup, once a node is there', async () => {
+      const company = await startVaultCompany(await start());
       const folder = mkdtempSync(join(tmpdir(), 'cambist-restore-leases-'));
       onTestFinished(async () => {
         await company.stop();

@@ -15,7 +15,7 @@ import { claimsOf } from '../support/token-client.ts';
 import type { TokenAnswer } from '../support/token-client.ts';
 import { createCaller, startVaultCompany } from '../support/vault-company.ts';
 import type { VaultCompany } from '../support/vault-company.ts';
-import { withVault } from '../support/vault.ts';
+import { withVaultPlugin } from '../support/vault.ts';
 import { disagreements, openBooks } from './ledger.ts';
 import type { Seen } from './ledger.ts';
 
@@ -23,13 +23,9 @@ const KILLS = 3;
 const WORKERS = 6;
 
 withPostgres('a node on PostgreSQL', () => {
-  withVault('and a real Vault', (start) => {
-    test('killed while it makes leases: every answer has its record, and no lease is left', async ({ skip }) => {
+  withVaultPlugin('postgresql-database-plugin', 'and a real Vault', (start) => {
+    test('killed while it makes leases: every answer has its record, and no lease is left', async () => {
       const vault = await start();
-      if (!vault.hasPlugin('postgresql-database-plugin')) {
-        await vault.stop();
-        skip('the Vault of the environment may have no plugin for PostgreSQL');
-      }
       const company = await startVaultCompany(vault);
       onTestFinished(() => company.stop());
       const exchanges: Seen[] = [];

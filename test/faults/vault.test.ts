@@ -3,7 +3,7 @@
  * exchanges, calls through the egress with every kind of credential, fetches. Nothing hangs, nothing stale is used, the
  * books agree, and no lease is left.
  */
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createLogger } from '../../src/core/log.ts';
 import { tokenOf } from '../http/asking.ts';
 import { withPostgres } from '../support/databases.ts';
@@ -12,7 +12,7 @@ import { claimsOf } from '../support/token-client.ts';
 import type { TokenAnswer } from '../support/token-client.ts';
 import { createCaller, startVaultCompany, UPSTREAMS } from '../support/vault-company.ts';
 import type { UpstreamName, VaultCompany } from '../support/vault-company.ts';
-import { withVault } from '../support/vault.ts';
+import { withVaultPlugin } from '../support/vault.ts';
 import type { TestVault } from '../support/vault.ts';
 import { disagreements, disagreementsOfCalls, openBooks } from './ledger.ts';
 import type { Seen, SeenCall } from './ledger.ts';
@@ -29,7 +29,7 @@ interface Attempt extends SeenCall {
 }
 
 withPostgres('a whole service on PostgreSQL', () => {
-  withVault('and a Vault that fails under load', declare);
+  withVaultPlugin('postgresql-database-plugin', 'and a Vault that fails under load', declare);
 });
 
 function declare(start: () => Promise<TestVault>): void {
@@ -40,19 +40,14 @@ function declare(start: () => Promise<TestVault>): void {
   /** Of all tests together: the books are of one service. */
   const exchanges: Seen[] = [];
   const calls: Attempt[] = [];
-  const has = () => vault.hasPlugin('postgresql-database-plugin');
 
   beforeAll(async () => {
     vault = await start();
-    if (!has()) return;
     const logger = createLogger('info', { write: (line: string) => log.push(line) });
     company = await startVaultCompany(vault, { logger });
     caller = createCaller(company.cambist, company.corp);
   });
-  beforeEach(({ skip }) => {
-    skip(!has(), 'the Vault of the environment may have no plugin for PostgreSQL');
-  });
-  afterAll(() => (has() ? company.stop() : vault.stop()));
+  afterAll(() => company.stop());
 
   function note(answer: TokenAnswer): TokenAnswer {
     const requestId = answer.headers.get('cambist-request-id') ?? undefined;

@@ -1,30 +1,26 @@
 /** The whole service with a real Vault: every kind of credential, injected and fetched, with the policies of deploy/vault. */
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, test } from 'vitest';
 import { withPostgres } from '../support/databases.ts';
 import { closedRecord } from '../support/egress.ts';
 import { tokenOf } from './asking.ts';
 import { createCaller, logsIn, startVaultCompany } from '../support/vault-company.ts';
 import type { UpstreamName, VaultCompany } from '../support/vault-company.ts';
-import { withVault } from '../support/vault.ts';
+import { withVaultPlugin } from '../support/vault.ts';
 import type { TestVault } from '../support/vault.ts';
 
 withPostgres('upstreams of a whole service', () => {
-  withVault('and a real Vault', (start) => {
+  withVaultPlugin('postgresql-database-plugin', 'and a real Vault', (start) => {
     let vault: TestVault;
     let company: VaultCompany;
     let caller: ReturnType<typeof createCaller>;
     let received: string;
     beforeAll(async () => {
       vault = await start();
-      if (!vault.hasPlugin('postgresql-database-plugin')) return;
       company = await startVaultCompany(vault);
       caller = createCaller(company.cambist, company.corp);
       received = tokenOf(await caller.received());
     });
-    beforeEach(({ skip }) => {
-      skip(!vault.hasPlugin('postgresql-database-plugin'), 'the Vault of the environment may have no such plugin');
-    });
-    afterAll(() => (vault.hasPlugin('postgresql-database-plugin') ? company.stop() : vault.stop()));
+    afterAll(() => company.stop());
 
     const recordOf = (requestId: string | null) => company.cambist.records(requestId ?? '');
 

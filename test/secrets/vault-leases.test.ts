@@ -4,7 +4,7 @@
  */
 import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
-import { afterAll, beforeAll, beforeEach, expect, onTestFinished, test } from 'vitest';
+import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import { systemClock } from '../../src/core/clock.ts';
 import { createLogger } from '../../src/core/log.ts';
 import { DEFAULT_SCHEMA, RUNTIME_ROLE } from '../../src/store/database.ts';
@@ -22,7 +22,7 @@ import { withPostgres } from '../support/databases.ts';
 import { startPostgres, withClient } from '../support/postgres-cluster.ts';
 import type { PostgresCluster } from '../support/postgres-cluster.ts';
 import { openAdapter } from '../support/vault-adapter.ts';
-import { withVault } from '../support/vault.ts';
+import { withVaultPlugin } from '../support/vault.ts';
 import type { TestVault } from '../support/vault.ts';
 import { granted, upstream, useOf } from '../unit/upstream/credentials-in-memory.ts';
 
@@ -36,7 +36,7 @@ const SPEC = { kind: 'dynamic', path: 'database/creds/readonly', field: 'passwor
 const UPSTREAM = upstream(SPEC, { name: 'orders', inject: { kind: 'basic' } });
 
 withPostgres('leases at a real PostgreSQL', () => {
-  withVault('of a real Vault', declare);
+  withVaultPlugin('postgresql-database-plugin', 'of a real Vault', declare);
 });
 
 function declare(start: () => Promise<TestVault>): void {
@@ -56,7 +56,6 @@ function declare(start: () => Promise<TestVault>): void {
         [kind, digest(name), name, JSON.stringify(spec)],
       );
     const { username, password, host } = new URL(cluster.url);
-    if (!vault.hasPlugin('postgresql-database-plugin')) return;
     await vault.root('PUT', 'sys/policies/acl/cambist', { policy: POLICY });
     await vault.root('POST', 'sys/mounts/database', { type: 'database' });
     await vault.root('POST', 'database/config/orders', {
@@ -73,12 +72,6 @@ function declare(start: () => Promise<TestVault>): void {
       default_ttl: '10m',
       max_ttl: '1h',
     });
-  });
-  beforeEach(({ skip }) => {
-    skip(
-      !vault.hasPlugin('postgresql-database-plugin'),
-      'the Vault of the environment may have no plugin for PostgreSQL',
-    );
   });
   afterAll(async () => {
     await db.close();

@@ -12,7 +12,7 @@ import { createLogger } from '../../src/core/log.ts';
 import type { Vault } from '../../src/secrets/vault/vault.ts';
 import { bodyOf } from '../support/egress.ts';
 import { openAdapter } from '../support/vault-adapter.ts';
-import { withVault } from '../support/vault.ts';
+import { withVault, withVaultPlugin } from '../support/vault.ts';
 import type { TestVault } from '../support/vault.ts';
 
 const POLICY = 'path "secret/data/github" { capabilities = ["read"] }';
@@ -122,36 +122,41 @@ withVault('logins at a real Vault', (start) => {
     expect(adapter.state().breaker).toBe('closed');
   });
 
-  test('Kubernetes: the projected token is read at each login, and the cluster says whose it is', async ({ skip }) => {
-    skip(!vault.hasPlugin('kubernetes-auth-plugin'), 'the Vault of the environment may have no such plugin');
-    const { host, reviewed } = await startTokenReviews({ 'pod-one': 'cambist', 'pod-two': 'cambist', other: 'other' });
-    await vault.root('POST', 'sys/auth/kubernetes', { type: 'kubernetes-auth-plugin' });
-    await vault.root('POST', 'auth/kubernetes/config', {
-      kubernetes_host: host,
-      token_reviewer_jwt: 'reviewer',
-      disable_local_ca_jwt: true,
+  withVaultPlugin('kubernetes-auth-plugin', 'Kubernetes', () => {
+    test('the projected token is read at each login, and the cluster says whose it is', async () => {
+      const { host, reviewed } = await startTokenReviews({
+        'pod-one': 'cambist',
+        'pod-two': 'cambist',
+        other: 'other',
+      });
+      await vault.root('POST', 'sys/auth/kubernetes', { type: 'kubernetes-auth-plugin' });
+      await vault.root('POST', 'auth/kubernetes/config', {
+        kubernetes_host: host,
+        token_reviewer_jwt: 'reviewer',
+        disable_local_ca_jwt: true,
+      });
+      await vault.root('POST', 'auth/kubernetes/role/cambist', {
+        bound_service_account_names: 'cambist',
+        bound_service_account_namespaces: 'apps',
+        audience: 'vault',
+        token_policies: ['cambist'],
+        token_ttl: '1s',
+        token_max_ttl: '2s',
+      });
+      const file = join(folder, 'projected');
+      writeFileSync(file, podToken('pod-one'));
+      const login = { method: 'kubernetes', mount: 'kubernetes', role: 'cambist', file } as const;
+      const adapter = openAdapter(vault, { login });
+      expect(await read(adapter)).toMatchObject(found);
+      // The kubelet replaces the file.
+      writeFileSync(file, podToken('pod-two'));
+      await expect.poll(() => reviewed.includes('pod-two'), { timeout: 10_000 }).toBe(true);
+      expect(await read(adapter)).toMatchObject(found);
+      expect(new Set(reviewed)).toEqual(new Set(['pod-one', 'pod-two']));
+      writeFileSync(join(folder, 'other'), podToken('other'));
+      const failure = openAdapter(vault, { login: { ...login, file: join(folder, 'other') } }).logIn();
+      await expect(failure).rejects.toMatchObject({ code: 'login_refused' });
     });
-    await vault.root('POST', 'auth/kubernetes/role/cambist', {
-      bound_service_account_names: 'cambist',
-      bound_service_account_namespaces: 'apps',
-      audience: 'vault',
-      token_policies: ['cambist'],
-      token_ttl: '1s',
-      token_max_ttl: '2s',
-    });
-    const file = join(folder, 'projected');
-    writeFileSync(file, podToken('pod-one'));
-    const login = { method: 'kubernetes', mount: 'kubernetes', role: 'cambist', file } as const;
-    const adapter = openAdapter(vault, { login });
-    expect(await read(adapter)).toMatchObject(found);
-    // The kubelet replaces the file.
-    writeFileSync(file, podToken('pod-two'));
-    await expect.poll(() => reviewed.includes('pod-two'), { timeout: 10_000 }).toBe(true);
-    expect(await read(adapter)).toMatchObject(found);
-    expect(new Set(reviewed)).toEqual(new Set(['pod-one', 'pod-two']));
-    writeFileSync(join(folder, 'other'), podToken('other'));
-    const failure = openAdapter(vault, { login: { ...login, file: join(folder, 'other') } }).logIn();
-    await expect(failure).rejects.toMatchObject({ code: 'login_refused' });
   });
 });
 

@@ -6,7 +6,7 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
+import { afterAll, beforeAll, expect, it } from 'vitest';
 import { createStageCaller } from '../support/canary/caller.ts';
 import type { StageCaller } from '../support/canary/caller.ts';
 import { createCanaries } from '../support/canary/canaries.ts';
@@ -22,15 +22,13 @@ import type { JwksIssuer } from '../support/jwks-issuer.ts';
 import { startPostgres } from '../support/postgres-cluster.ts';
 import type { PostgresCluster } from '../support/postgres-cluster.ts';
 import { ALPHA, objectsOf, prepareVault, UPSTREAMS } from '../support/vault-company.ts';
-import { withVault } from '../support/vault.ts';
+import { withVaultPlugin } from '../support/vault.ts';
 import type { TestVault } from '../support/vault.ts';
 import { startWireTap } from '../support/wire-tap.ts';
 import type { WireTap } from '../support/wire-tap.ts';
 
-const PLUGIN = 'postgresql-database-plugin';
-
 withPostgres('canaries in the built program', () => {
-  withVault('with a real Vault', (start) => {
+  withVaultPlugin('postgresql-database-plugin', 'with a real Vault', (start) => {
     const canaries = createCanaries();
     const github = canaries.make('key github');
     const calendar = canaries.make('client secret calendar');
@@ -53,7 +51,6 @@ withPostgres('canaries in the built program', () => {
 
     beforeAll(async () => {
       vault = await start();
-      if (!vault.hasPlugin(PLUGIN)) return;
       [orders, corp, wire] = await Promise.all([startPostgres(), startJwksIssuer(), startWireTap()]);
       wire.leadTo(Number(new URL(vault.address).port));
       api = await startEchoingUpstream((name) =>
@@ -71,12 +68,8 @@ withPostgres('canaries in the built program', () => {
       await stage.gather();
       said = plantWhatVaultSaid();
     }, 240_000);
-    beforeEach(({ skip }) => {
-      skip(!vault.hasPlugin(PLUGIN), 'the Vault of the environment may have no such plugin');
-    });
     afterAll(async () => {
-      if (vault.hasPlugin(PLUGIN))
-        await Promise.all([stage.stop(), orders.stop(), corp.stop(), api.stop(), tokens.stop(), wire.stop()]);
+      await Promise.all([stage.stop(), orders.stop(), corp.stop(), api.stop(), tokens.stop(), wire.stop()]);
       await vault.stop();
       rmSync(folder, { recursive: true, force: true });
     });

@@ -22,14 +22,15 @@ export interface TestVault {
   root(method: string, path: string, body?: object): Promise<Record<string, unknown>>;
   /** Asks with any token, or none, and returns status and body whatever they are. */
   ask(method: string, path: string, options?: AskOptions): Promise<{ status: number; body: Record<string, unknown> }>;
-  /** Programs of plugins that it can run, by name; not there where the server is not ours. */
-  hasPlugin(name: 'postgresql-database-plugin' | 'kubernetes-auth-plugin'): boolean;
   /** The command line of Vault; `undefined` where the server is not ours. */
   readonly program: string | undefined;
   /** Key with which it can be unsealed; `undefined` where the server is not ours. */
   readonly unsealKey: string | undefined;
   stop(): Promise<void>;
 }
+
+/** Programs of plugins that a build of ours has beside it. */
+type Plugin = 'postgresql-database-plugin' | 'kubernetes-auth-plugin';
 
 export interface AskOptions {
   readonly token?: string;
@@ -74,21 +75,41 @@ function ofBuild(folder: string): Source {
 
 let found: Source | undefined;
 
+type Suite = (start: () => Promise<TestVault>) => void;
+
 /** Declares a suite that needs a real Vault; `start` starts one of its own. */
-export function withVault(name: string, suite: (start: () => Promise<TestVault>) => void): void {
-  const source = (found ??= findSource());
-  if (source.kind !== 'none') {
+export function withVault(name: string, suite: Suite): void {
+  declare(name, suite, undefined);
+}
+
+/** The same, where that Vault has to have this plugin. */
+export function withVaultPlugin(plugin: Plugin, name: string, suite: Suite): void {
+  declare(name, suite, plugin);
+}
+
+function declare(name: string, suite: Suite, plugin: Plugin | undefined): void {
+  const missing = whatIsMissing((found ??= findSource()), plugin);
+  if (missing === undefined) {
     describe(name, () => {
       suite(() => startVault());
     });
   } else if (process.env['CI'] !== undefined)
     test(name, () => {
-      throw new Error(`with CI set this must run: no Vault: ${source.reason}`);
+      throw new Error(`with CI set this must run: ${missing}`);
     });
   else {
-    console.warn(`skipped: no Vault: ${name}: ${source.reason}`);
-    test.skip(`${name}: skipped: no Vault: ${source.reason}`);
+    console.warn(`skipped: ${name}: ${missing}`);
+    test.skip(`${name}: skipped: ${missing}`);
   }
+}
+
+function whatIsMissing(source: Source, plugin: Plugin | undefined): string | undefined {
+  if (source.kind === 'none') return `no Vault: ${source.reason}`;
+  if (plugin === undefined) return undefined;
+  const folder = source.kind === 'program' ? source.plugins : undefined;
+  return folder !== undefined && existsSync(join(folder, plugin))
+    ? undefined
+    : `no ${plugin} for this Vault: the build that test/support/vault/build.mjs makes has it`;
 }
 
 /** Throws where none can be had. */
@@ -98,7 +119,6 @@ export async function startVault(): Promise<TestVault> {
   if (source.kind === 'address')
     return {
       ...clientOf(source.address, source.token),
-      hasPlugin: () => false,
       program: undefined,
       unsealKey: undefined,
       stop: async () => {},
@@ -142,7 +162,6 @@ async function startServer(program: string, plugins: string | undefined): Promis
   return {
     ...client,
     program,
-    hasPlugin: (name) => plugins !== undefined && existsSync(join(plugins, name)),
     unsealKey: /Unseal Key: (\S+)/.exec(output)?.[1],
     async stop() {
       server.stdin.end();
