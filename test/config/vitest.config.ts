@@ -38,6 +38,8 @@ export default defineConfig({
     include: ['test/**/*.test.ts', 'conformance/**/*.test.ts'],
     testTimeout: 30_000,
     hookTimeout: 60_000,
+    // For what comes true at once, on a machine that is busy with other things.
+    expect: { poll: { timeout: 10_000 } },
     pool: 'forks',
     maxWorkers: 2,
     ...(mutantId === undefined ? {} : quickStart),

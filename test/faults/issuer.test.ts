@@ -115,5 +115,5 @@ test("F6 a JWKS endpoint that drips does not hold a request beyond the fetcher's
   aheadSeconds += 25 * HOUR;
   const started = Date.now();
   expect(await exchange()).toBe('503 temporarily_unavailable');
-  expect(Date.now() - started).toBeLessThan(8000);
+  expect(Date.now() - started).toBeLessThan(20_000);
 });

@@ -23,13 +23,13 @@ withDatabases('the skew of a clock', (databases) => {
       query: async <R>(text: string, values?: readonly unknown[]): Promise<R[]> => {
         const rows = await db.query<R>(text, values);
         questions += 1;
-        if (questions === 1) await new Promise((resolve) => setTimeout(resolve, 400));
+        if (questions === 1) await new Promise((resolve) => setTimeout(resolve, 3_000));
         return rows;
       },
     };
     const { uncertaintyMs } = await measureClockSkew(slowAtFirst, { nowMs: () => Date.now() });
     expect(questions).toBeGreaterThan(1);
-    expect(uncertaintyMs).toBeLessThan(200);
+    expect(uncertaintyMs).toBeLessThan(1_000);
   });
 });
 

@@ -19,7 +19,7 @@ import type { Seen, SeenCall } from './ledger.ts';
 
 const WORKERS = 6;
 /** The time of one question, and what an exchange and a call may take beside it on a busy machine. */
-const LONGEST_MS = 3_000 + 2_500;
+const LONGEST_MS = 3_000 + 7_000;
 
 interface Attempt extends SeenCall {
   readonly upstream: UpstreamName;

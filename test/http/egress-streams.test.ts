@@ -7,7 +7,7 @@ import type { IncomingMessage } from 'node:http';
 import { createHash, randomBytes } from 'node:crypto';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { startCambist } from '../support/cambist.ts';
-import { closedRecord, issue, objectsOf, startEgress, testCredentials } from '../support/egress.ts';
+import { bodyOf, closedRecord, issue, objectsOf, startEgress, testCredentials } from '../support/egress.ts';
 import type { EgressBench } from '../support/egress.ts';
 import { openMemoryDatabase } from '../support/memory-database.ts';
 
@@ -15,7 +15,7 @@ let bench: EgressBench;
 beforeAll(async () => {
   bench = await startEgress({
     upstreamSpec: {
-      timeout_ms: 600,
+      timeout_ms: 2000,
       idle_timeout_ms: 1500,
       request_bytes_max: 150_000_000,
       response_bytes_max: 150_000_000,
@@ -33,8 +33,8 @@ interface Stream {
   readonly response: IncomingMessage;
   readonly requestId: string;
   next(): Promise<string>;
-  /** Milliseconds until it was cut; rejects where it ended as it should. */
-  readonly cut: Promise<number>;
+  /** Resolves when it was cut; rejects where it ended as it should. */
+  readonly cut: Promise<void>;
   hangUp(): void;
 }
 
@@ -45,10 +45,9 @@ async function openStream(url: string, token: string): Promise<Stream> {
     request.on('response', resolve).on('error', reject).end();
   });
   expect(response.statusCode).toBe(200);
-  const startedMs = performance.now();
-  const cut = new Promise<number>((resolve, reject) => {
+  const cut = new Promise<void>((resolve, reject) => {
     response.on('error', () => {
-      resolve(performance.now() - startedMs);
+      resolve();
     });
     response.on('end', () => {
       reject(new Error('the stream ended as if it were whole'));
@@ -96,29 +95,28 @@ describe('streams', () => {
     const events = answerWithEvents(bench, 0);
     const stream = await openStream(bench.cambist.url, await bench.token());
     for (let count = 0; count < 5; count += 1) {
-      const startedMs = performance.now();
       const next = stream.next();
       events.send(`data: ${count}\n\n`);
+      // The upstream says no more until this one is here.
       expect(await next).toBe(`data: ${count}\n\n`);
-      expect(performance.now() - startedMs).toBeLessThan(200);
     }
     stream.hangUp();
     await closedRecord(bench.cambist, stream.requestId);
   });
 
   it('hands on the head of an answer before there is any body', async () => {
+    let finish: () => unknown = () => undefined;
     bench.upstream.answer((_, response) => {
       response.flushHeaders();
-      setTimeout(() => response.end('late'), 1000);
+      finish = () => response.end('late');
     });
-    const startedMs = performance.now();
     const token = await bench.token();
-    await new Promise<void>((resolve) => {
-      send(`${bench.cambist.url}/egress/api/v1/x`, { headers: { authorization: `Bearer ${token}` } }, (response) => {
-        expect(performance.now() - startedMs).toBeLessThan(900);
-        response.resume().on('end', resolve);
-      }).end();
+    const response = await new Promise<IncomingMessage>((resolve) => {
+      send(`${bench.cambist.url}/egress/api/v1/x`, { headers: { authorization: `Bearer ${token}` } }, resolve).end();
     });
+    expect(response.statusCode).toBe(200);
+    finish();
+    expect((await bodyOf(response)).toString()).toBe('late');
   });
 
   it('100 MB go through both ways, whole and without being kept in memory', async () => {
@@ -283,7 +281,7 @@ describe('the end of a stream', () => {
   it('comes when the token expires', async () => {
     answerWithEvents(bench);
     const stream = await openStream(bench.cambist.url, await bench.token({ lifetimeSeconds: 3 }));
-    expect(await stream.cut).toBeLessThan(3500);
+    await stream.cut;
     expect(await closedRecord(bench.cambist, stream.requestId)).toMatchObject({ ended: 'expired', status: 200 });
   });
 
@@ -309,7 +307,7 @@ describe('two nodes on one database', () => {
       'the caller is listed no more',
       (first) => first.cambist.apply(JSON.stringify({ upstreams: [withoutCallers(first)] })),
     ],
-  ])('a stream at either ends within 2 s when %s at one', async (_, change) => {
+  ])('a stream at either ends when %s at one', async (_, change) => {
     const database = await openMemoryDatabase();
     const first = await startEgress({ database });
     const second = await startCambist({
@@ -324,11 +322,10 @@ describe('two nodes on one database', () => {
       const streams = [await openStream(first.cambist.url, token), await openStream(second.url, token)];
       const other = await issue(first.cambist, { upstream: 'second' });
       expect(other).not.toBe(token);
-      const startedMs = performance.now();
       await change(first, token);
       for (const stream of streams) {
+        // Its token would let it live for minutes.
         await stream.cut;
-        expect(performance.now() - startedMs).toBeLessThan(2000);
         expect(await closedRecord(first.cambist, stream.requestId)).toMatchObject({ ended: 'revoked' });
       }
     } finally {

@@ -71,7 +71,7 @@ it(
         expect(collector.requests.map(({ path }) => path)).toEqual(
           expect.arrayContaining(['/v1/traces', '/v1/metrics']),
         );
-      });
+      }, 10_000);
       for (const { headers } of collector.requests) expect(headers['content-type']).toBe('application/x-protobuf');
       const all = collector.bodies.join('');
       for (const text of [

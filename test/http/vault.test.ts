@@ -217,6 +217,7 @@ withVault('Cambist and Vault', (start) => {
     });
     const startedMs = performance.now();
     expect((await fetch(`${cambist.url}/readyz`)).status).toBe(200);
-    expect(performance.now() - startedMs).toBeLessThan(1_000);
+    // Long before the time of a question.
+    expect(performance.now() - startedMs).toBeLessThan(20_000);
   });
 });
