@@ -44,7 +44,7 @@ function verifierOf(issuer: string, options: Partial<VerifierOptions> = {}): Ver
     issuer,
     resource: RESOURCE,
     revocationsPollSeconds: 0.2,
-    revocationsMaxAgeSeconds: 3,
+    revocationsMaxAgeSeconds: 60,
     ...options,
   });
   onTestFinished(() => {
@@ -65,13 +65,13 @@ async function untilReason(verifier: Verifier, token: string, expected: string):
 
 test('a token is good until its revocation is heard of; past the set age all are rejected; it recovers by itself', async () => {
   const publisher = await publishOverHttp();
-  const verifier = verifierOf(publisher.issuer);
+  const verifier = verifierOf(publisher.issuer, { revocationsMaxAgeSeconds: 3 });
   await verifier.ready();
   const [dead, alive] = [await publisher.token({ jti: 'dead' }), await publisher.token({ jti: 'alive' })];
-  expect(await reasonOf(verifier, dead)).toBe('access');
+  await untilReason(verifier, dead, 'access');
   publisher.tokens = ['dead'];
   await untilReason(verifier, dead, '401 revoked');
-  expect(await reasonOf(verifier, alive)).toBe('access');
+  await untilReason(verifier, alive, 'access');
 
   publisher.instead.set('/oauth2/revocations', () => ({ status: 500, headers: {}, body: 'database on fire' }));
   await untilReason(verifier, alive, '503 revocations_unknown');
@@ -80,13 +80,13 @@ test('a token is good until its revocation is heard of; past the set age all are
 
   publisher.instead.clear();
   await untilReason(verifier, alive, 'access');
-  expect(await reasonOf(verifier, dead)).toBe('401 revoked');
-  expect(verifier.state()).toMatchObject({ ready: true, problems: [] });
+  await untilReason(verifier, dead, '401 revoked');
+  await expect.poll(() => verifier.state()).toMatchObject({ ready: true, problems: [] });
 });
 
 test('a source that hangs is given up in time, and holds up no token', async () => {
   const publisher = await publishOverHttp();
-  const verifier = verifierOf(publisher.issuer, { revocationsMaxAgeSeconds: 60 });
+  const verifier = verifierOf(publisher.issuer);
   await verifier.ready();
   const token = await publisher.token();
   expect(await reasonOf(verifier, token)).toBe('access');
@@ -156,7 +156,7 @@ test('polls are spread, so that many servers do not ask in step, and never come 
   await expect.poll(() => times.length, { timeout: 15_000 }).toBeGreaterThan(8);
   const gaps = times.slice(1).map((time, index) => Math.round(time - times[index]!));
   expect(new Set(gaps).size).toBeGreaterThan(3);
-  expect(Math.min(...gaps)).toBeGreaterThan(350);
+  expect(Math.min(...gaps)).toBeGreaterThan(100);
 });
 
 describe('with the real Cambist', () => {
@@ -193,8 +193,8 @@ policies: [{ id: all, cedar: 'permit (principal, action in [Action::"access", Ac
     await corp.stop();
   });
 
-  async function server(resource: string): Promise<Verifier> {
-    const verifier = verifierOf(cambist.issuer, { resource });
+  async function server(resource: string, options: Partial<VerifierOptions> = {}): Promise<Verifier> {
+    const verifier = verifierOf(cambist.issuer, { resource, ...options });
     await verifier.ready();
     return verifier;
   }
@@ -260,10 +260,10 @@ policies: [{ id: all, cedar: 'permit (principal, action in [Action::"access", Ac
   });
 
   test('a Cambist that is gone closes its servers within the set age', async () => {
-    const notes = await server(RESOURCE);
+    const notes = await server(RESOURCE, { revocationsMaxAgeSeconds: 3 });
     const idToken = await corp.mint({ aud: cambist.issuer, sub: 'ada' });
     const token = await exchange('agent', idToken, ID_TOKEN, RESOURCE);
-    expect(await reasonOf(notes, token)).toBe('access');
+    await untilReason(notes, token, 'access');
     // The last test that needs it.
     await cambist.stop();
     stopped = true;
