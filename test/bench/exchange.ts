@@ -4,8 +4,6 @@
  * on one machine: the ratios mean something, the absolute figures are this machine's. PostgreSQL with `fsync` on where
  * its binaries are found, else PGlite in memory. Run: `npm run bench -- exchange [REQUESTS]`.
  */
-import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { generateKeyPairSync, sign, verify } from 'node:crypto';
 import { exportJWK, generateKeyPair, SignJWT } from 'jose';
 import { KINDS } from '../../src/objects/kinds.ts';
@@ -16,6 +14,7 @@ import { createLogger } from '../../src/core/log.ts';
 import { DEFAULT_LIMITS } from '../../src/limits/bounds.ts';
 import { openDatabase } from '../../src/store/open.ts';
 import { findPostgresBinaries, startPostgres } from '../support/postgres-cluster.ts';
+import { freePort } from '../support/free-port.ts';
 
 const REQUESTS = Number(process.argv[2] ?? 1000);
 const CONCURRENT = 32;
@@ -180,16 +179,4 @@ function floorMs(): number {
     sign('sha256', data, { key: ec.privateKey, dsaEncoding: 'ieee-p1363' });
   }
   return (performance.now() - start) / rounds;
-}
-
-function freePort(): Promise<number> {
-  const probe = createServer();
-  return new Promise((resolve) => {
-    probe.listen(0, '127.0.0.1', () => {
-      const { port: free } = probe.address() as AddressInfo;
-      probe.close(() => {
-        resolve(free);
-      });
-    });
-  });
 }

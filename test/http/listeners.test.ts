@@ -10,7 +10,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { cleanEnvironment } from '../../deploy/demo/cambist-process.ts';
-import { freePort, startCambist } from '../support/cambist.ts';
+import { startCambist } from '../support/cambist.ts';
+import { freePort } from '../support/free-port.ts';
 import type { TestCambist } from '../support/cambist.ts';
 import { selfSigned } from '../unit/net/certificate.ts';
 

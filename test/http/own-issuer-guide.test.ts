@@ -13,7 +13,8 @@ import { readDocument } from '../../src/admin/document.ts';
 import { checkFiles } from '../../src/admin/file-state.ts';
 import { parseSettings } from '../../src/config/settings.ts';
 import { KINDS } from '../../src/objects/kinds.ts';
-import { freePort, startCambist } from '../support/cambist.ts';
+import { startCambist } from '../support/cambist.ts';
+import { freePort } from '../support/free-port.ts';
 import { startOidcIssuer } from '../support/oidc-issuer.ts';
 
 const GUIDE = 'docs/your-own-issuer.md';

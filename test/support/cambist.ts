@@ -3,8 +3,6 @@
  * in a process of its own (`spawnCambist`), for tests that kill it. Nothing of it is replaced by a fake.
  */
 import { mkdtempSync, rmSync } from 'node:fs';
-import { createServer } from 'node:net';
-import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { cleanEnvironment, startCambist as startProcess } from '../../deploy/demo/cambist-process.ts';
@@ -23,6 +21,7 @@ import type { Database } from '../../src/store/database.ts';
 import { openMemoryDatabase } from './memory-database.ts';
 import { postForm } from './token-client.ts';
 import type { FormFields, PostOptions, TokenAnswer } from './token-client.ts';
+import { freePort } from './free-port.ts';
 
 /** One key for all tests, so that two nodes on one database agree without being told. */
 export const TEST_KEY = new Uint8Array(32).map((_, index) => (index * 37 + 11) % 256);
@@ -231,18 +230,4 @@ export async function spawnCambist(options: SpawnOptions = {}): Promise<SpawnedC
       rmSync(folder, { recursive: true, force: true });
     },
   };
-}
-
-/** A port that nobody listens on: the issuer has to be known before its listener is. */
-export function freePort(): Promise<number> {
-  const probe = createServer();
-  return new Promise((resolve, reject) => {
-    probe.once('error', reject);
-    probe.listen(0, '127.0.0.1', () => {
-      const { port } = probe.address() as AddressInfo;
-      probe.close(() => {
-        resolve(port);
-      });
-    });
-  });
 }

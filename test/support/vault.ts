@@ -8,11 +8,11 @@ import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { describe, test } from 'vitest';
 import { build, findBuild, findGo } from './vault/build.mjs';
+import { freePort } from './free-port.ts';
 
 export interface TestVault {
   readonly address: string;
@@ -213,17 +213,4 @@ function clientOf(address: string, rootToken: string): Pick<TestVault, 'address'
       return answer.body;
     },
   };
-}
-
-function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const server = createServer();
-    server.once('error', reject);
-    server.listen(0, '127.0.0.1', () => {
-      const { port } = server.address() as { port: number };
-      server.close(() => {
-        resolve(port);
-      });
-    });
-  });
 }
