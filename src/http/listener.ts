@@ -198,7 +198,9 @@ function bind(server: Server, host: string, port: number): Promise<AddressInfo> 
 
 /** How long a caller with an open connection is given to send its next request and be told that it is the last. */
 const LAST_REQUEST_MS = 2_000;
-const ACCEPT_QUEUED_MS = 250;
+/** How long connections are taken at least, and at most where they never end. */
+const ACCEPT_MS = 250;
+const ACCEPT_MAX_MS = 5_000;
 
 /**
  * An open connection is not closed under a request that is on its way: answers say `Connection: close` from here on, and
@@ -209,9 +211,7 @@ async function drain(server: Server, timeoutMs: number): Promise<void> {
   server.prependListener('request', (_request: IncomingMessage, response: ServerResponse) => {
     response.setHeader('Connection', 'close');
   });
-  // Connections that the operating system has accepted for us, and we not yet from it, would be reset.
-  await new Promise((resolve) => setTimeout(resolve, ACCEPT_QUEUED_MS));
-  await afterReading();
+  await acceptQueued(server);
   // Not http's own `close`, which closes idle connections at once.
   const closed = new Promise<void>((resolve) =>
     NetServer.prototype.close.call(server, () => {
@@ -233,6 +233,25 @@ async function drain(server: Server, timeoutMs: number): Promise<void> {
   clearTimeout(cut);
   // Ends the timer with which http looks for slow requests.
   server.close();
+}
+
+/**
+ * Connections that the operating system has accepted for us, and we not yet from it, would be reset. Node takes one of
+ * them in each turn of its loop: the queue is empty once a turn brings none.
+ */
+async function acceptQueued(server: Server): Promise<void> {
+  let accepted = 0;
+  const count = () => {
+    accepted += 1;
+  };
+  server.on('connection', count);
+  const startedMs = performance.now();
+  await new Promise((resolve) => setTimeout(resolve, ACCEPT_MS));
+  for (let before = -1; before !== accepted && performance.now() - startedMs < ACCEPT_MAX_MS;) {
+    before = accepted;
+    await afterReading();
+  }
+  server.off('connection', count);
 }
 
 /**

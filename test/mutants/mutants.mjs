@@ -2446,4 +2446,12 @@ export const mutants = [
     tests: 'test/http/draining.test.ts',
     title: 'is answered, not reset',
   },
+  {
+    id: 'drain-leaves-the-queue',
+    file: 'src/http/listener.ts',
+    find: 'before !== accepted && performance.now()',
+    replace: 'before === -1 && performance.now()',
+    tests: 'test/http/draining.test.ts',
+    title: 'connections that wait to be accepted are all answered',
+  },
 ];
