@@ -198,9 +198,7 @@ function bind(server: Server, host: string, port: number): Promise<AddressInfo> 
 
 /** How long a caller with an open connection is given to send its next request and be told that it is the last. */
 const LAST_REQUEST_MS = 2_000;
-/** How long connections are taken at least, and at most where they never end. */
 const ACCEPT_MS = 250;
-const ACCEPT_MAX_MS = 5_000;
 
 /**
  * An open connection is not closed under a request that is on its way: answers say `Connection: close` from here on, and
@@ -211,7 +209,8 @@ async function drain(server: Server, timeoutMs: number): Promise<void> {
   server.prependListener('request', (_request: IncomingMessage, response: ServerResponse) => {
     response.setHeader('Connection', 'close');
   });
-  await acceptQueued(server);
+  const startedMs = performance.now();
+  await acceptQueued(server, timeoutMs / 2);
   // Not http's own `close`, which closes idle connections at once.
   const closed = new Promise<void>((resolve) =>
     NetServer.prototype.close.call(server, () => {
@@ -219,15 +218,18 @@ async function drain(server: Server, timeoutMs: number): Promise<void> {
     }),
   );
   const sweep = setInterval(() => {
-    if (performance.now() - startedMs > LAST_REQUEST_MS)
+    if (performance.now() - closingMs > LAST_REQUEST_MS)
       void afterReading().then(() => {
         server.closeIdleConnections();
       });
   }, 100);
-  const startedMs = performance.now();
-  const cut = setTimeout(() => {
-    server.closeAllConnections();
-  }, timeoutMs);
+  const closingMs = performance.now();
+  const cut = setTimeout(
+    () => {
+      server.closeAllConnections();
+    },
+    timeoutMs - (performance.now() - startedMs),
+  );
   await closed;
   clearInterval(sweep);
   clearTimeout(cut);
@@ -238,8 +240,9 @@ async function drain(server: Server, timeoutMs: number): Promise<void> {
 /**
  * Connections that the operating system has accepted for us, and we not yet from it, would be reset. Node takes one of
  * them in each turn of its loop: the queue is empty once a turn brings none.
+ * @param mostMs where callers never cease to come
  */
-async function acceptQueued(server: Server): Promise<void> {
+async function acceptQueued(server: Server, mostMs: number): Promise<void> {
   let accepted = 0;
   const count = () => {
     accepted += 1;
@@ -247,7 +250,7 @@ async function acceptQueued(server: Server): Promise<void> {
   server.on('connection', count);
   const startedMs = performance.now();
   await new Promise((resolve) => setTimeout(resolve, ACCEPT_MS));
-  for (let before = -1; before !== accepted && performance.now() - startedMs < ACCEPT_MAX_MS;) {
+  for (let before = -1; before !== accepted && performance.now() - startedMs < mostMs;) {
     before = accepted;
     await afterReading();
   }

@@ -53,7 +53,7 @@ test('F8 SIGTERM under load: what was accepted is answered, the process ends by 
     console.log(
       `answered ${statuses.length} (${[...new Set(statuses)].join(', ')}), cut ${cut.join(', ') || 'none'}, ended in ${tookMs} ms`,
     );
-    expect(statuses.length).toBeGreaterThan(20);
+    expect(statuses.length).toBeGreaterThanOrEqual(20);
     expect(new Set(statuses)).toEqual(new Set([200]));
     expect(cut).toEqual([]);
     expect(tookMs).toBeLessThan(30_000);
