@@ -198,6 +198,7 @@ function bind(server: Server, host: string, port: number): Promise<AddressInfo> 
 
 /** How long a caller with an open connection is given to send its next request and be told that it is the last. */
 const LAST_REQUEST_MS = 2_000;
+/** How long callers that are on their way are still taken. */
 const ACCEPT_MS = 250;
 
 /**
@@ -243,18 +244,18 @@ async function drain(server: Server, timeoutMs: number): Promise<void> {
  * @param mostMs where callers never cease to come
  */
 async function acceptQueued(server: Server, mostMs: number): Promise<void> {
-  let accepted = 0;
-  const count = () => {
-    accepted += 1;
+  let taken = true;
+  const note = () => {
+    taken = true;
   };
-  server.on('connection', count);
+  server.on('connection', note);
   const startedMs = performance.now();
   await new Promise((resolve) => setTimeout(resolve, ACCEPT_MS));
-  for (let before = -1; before !== accepted && performance.now() - startedMs < mostMs;) {
-    before = accepted;
+  while (taken && performance.now() - startedMs < mostMs) {
+    taken = false;
     await afterReading();
   }
-  server.off('connection', count);
+  server.off('connection', note);
 }
 
 /**

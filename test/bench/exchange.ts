@@ -6,6 +6,7 @@
  */
 import { generateKeyPairSync, sign, verify } from 'node:crypto';
 import { exportJWK, generateKeyPair, SignJWT } from 'jose';
+import { freePort } from '../../conformance/targets/process.ts';
 import { KINDS } from '../../src/objects/kinds.ts';
 import type { Kind } from '../../src/objects/kinds.ts';
 import type { Mutation } from '../../src/store/objects.ts';
@@ -14,7 +15,6 @@ import { createLogger } from '../../src/core/log.ts';
 import { DEFAULT_LIMITS } from '../../src/limits/bounds.ts';
 import { openDatabase } from '../../src/store/open.ts';
 import { findPostgresBinaries, startPostgres } from '../support/postgres-cluster.ts';
-import { freePort } from '../support/free-port.ts';
 
 const REQUESTS = Number(process.argv[2] ?? 1000);
 const CONCURRENT = 32;

@@ -11,7 +11,7 @@ import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
-import { freePort } from '../support/free-port.ts';
+import { freePort } from '../../conformance/targets/process.ts';
 import { startPostgres, withPostgres } from '../support/databases.ts';
 import { withClient } from '../support/postgres-cluster.ts';
 import { postForm } from '../support/token-client.ts';

@@ -18,6 +18,7 @@ import {
 } from 'jose';
 import type { CryptoKey, JSONWebKeySet } from 'jose';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { freePort } from '../../conformance/targets/process.ts';
 import { createLogger } from '../../src/core/log.ts';
 import { takeBackup } from '../../src/store/backup.ts';
 import type { Database } from '../../src/store/database.ts';
@@ -25,7 +26,6 @@ import { createEnvelope } from '../../src/store/envelope.ts';
 import { openDatabase } from '../../src/store/open.ts';
 import type { RestoreSummary } from '../../src/store/restore.ts';
 import { spawnCambist, startCambist, TEST_KEY } from '../support/cambist.ts';
-import { freePort } from '../support/free-port.ts';
 import type { TestCambist } from '../support/cambist.ts';
 import { startPostgres, withPostgres } from '../support/databases.ts';
 import type { PostgresCluster } from '../support/databases.ts';

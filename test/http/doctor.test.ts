@@ -9,6 +9,7 @@ import { chmodSync, existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { freePort } from '../../conformance/targets/process.ts';
 import { examine } from '../../src/admin/doctor/examine.ts';
 import type { ExamineParts } from '../../src/admin/doctor/examine.ts';
 import { runChecks } from '../../src/admin/doctor/findings.ts';
@@ -23,7 +24,6 @@ import { Unavailable } from '../../src/core/refusal.ts';
 import { createFetcher } from '../../src/net/fetcher.ts';
 import { createEnvelope } from '../../src/store/envelope.ts';
 import { spawnCambist, startCambist, TEST_KEY } from '../support/cambist.ts';
-import { freePort } from '../support/free-port.ts';
 import type { SpawnedCambist, TestCambist } from '../support/cambist.ts';
 import { withDatabases } from '../support/databases.ts';
 import { setKey } from '../support/fetching.ts';

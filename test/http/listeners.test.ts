@@ -9,9 +9,9 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { freePort } from '../../conformance/targets/process.ts';
 import { cleanEnvironment } from '../../deploy/demo/cambist-process.ts';
 import { startCambist } from '../support/cambist.ts';
-import { freePort } from '../support/free-port.ts';
 import type { TestCambist } from '../support/cambist.ts';
 import { selfSigned } from '../unit/net/certificate.ts';
 

@@ -6,8 +6,8 @@
 import { ClientCredentialsProvider, PrivateKeyJwtProvider } from '@modelcontextprotocol/sdk/client/auth-extensions.js';
 import { exportJWK, exportPKCS8, generateKeyPair } from 'jose';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { freePort } from '../../conformance/targets/process.ts';
 import { startCambist } from '../support/cambist.ts';
-import { freePort } from '../support/free-port.ts';
 import type { TestCambist } from '../support/cambist.ts';
 import { startOidcIssuer } from '../support/oidc-issuer.ts';
 import type { OidcIssuer } from '../support/oidc-issuer.ts';

@@ -8,13 +8,13 @@ import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSy
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
+import { freePort } from '../../conformance/targets/process.ts';
 import { formatFault } from '../../src/admin/fault.ts';
 import { readDocument } from '../../src/admin/document.ts';
 import { checkFiles } from '../../src/admin/file-state.ts';
 import { parseSettings } from '../../src/config/settings.ts';
 import { KINDS } from '../../src/objects/kinds.ts';
 import { startCambist } from '../support/cambist.ts';
-import { freePort } from '../support/free-port.ts';
 import { startOidcIssuer } from '../support/oidc-issuer.ts';
 
 const GUIDE = 'docs/your-own-issuer.md';

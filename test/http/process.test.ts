@@ -8,9 +8,9 @@ import { tmpdir } from 'node:os';
 import { connect } from 'node:tls';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
+import { freePort } from '../../conformance/targets/process.ts';
 import { cleanEnvironment } from '../../deploy/demo/cambist-process.ts';
 import { spawnCambist } from '../support/cambist.ts';
-import { freePort } from '../support/free-port.ts';
 import type { SpawnedCambist } from '../support/cambist.ts';
 import { selfSigned } from '../unit/net/certificate.ts';
 

@@ -2449,8 +2449,8 @@ export const mutants = [
   {
     id: 'drain-leaves-the-queue',
     file: 'src/http/listener.ts',
-    find: 'before !== accepted && performance.now()',
-    replace: 'before === -1 && performance.now()',
+    find: 'while (taken &&',
+    replace: 'if (taken &&',
     tests: 'test/http/draining.test.ts',
     title: 'connections that wait to be accepted are all answered',
   },

@@ -8,7 +8,7 @@ import type { Server } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { freePort } from '../support/free-port.ts';
+import { freePort } from '../../conformance/targets/process.ts';
 import { createCanaries } from '../support/canary/canaries.ts';
 import { BEHAVIOURS, startEchoingUpstream } from '../support/canary/echoing-upstream.ts';
 import { createStageCaller } from '../support/canary/caller.ts';

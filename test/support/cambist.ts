@@ -5,6 +5,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { freePort } from '../../conformance/targets/process.ts';
 import { cleanEnvironment, startCambist as startProcess } from '../../deploy/demo/cambist-process.ts';
 import type { CambistProcess } from '../../deploy/demo/cambist-process.ts';
 import { applyPlan, planApply } from '../../src/admin/apply.ts';
@@ -21,7 +22,6 @@ import type { Database } from '../../src/store/database.ts';
 import { openMemoryDatabase } from './memory-database.ts';
 import { postForm } from './token-client.ts';
 import type { FormFields, PostOptions, TokenAnswer } from './token-client.ts';
-import { freePort } from './free-port.ts';
 
 /** One key for all tests, so that two nodes on one database agree without being told. */
 export const TEST_KEY = new Uint8Array(32).map((_, index) => (index * 37 + 11) % 256);

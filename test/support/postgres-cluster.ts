@@ -10,7 +10,7 @@ import { accessSync, chownSync, constants, mkdtempSync, readdirSync, rmSync, wri
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import pg from 'pg';
-import { freePort } from './free-port.ts';
+import { freePort } from '../../conformance/targets/process.ts';
 
 export interface PostgresCluster {
   /** Of its superuser, database `postgres`. */

@@ -11,8 +11,8 @@ import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { describe, test } from 'vitest';
+import { freePort } from '../../conformance/targets/process.ts';
 import { build, findBuild, findGo } from './vault/build.mjs';
-import { freePort } from './free-port.ts';
 
 export interface TestVault {
   readonly address: string;
